@@ -1,0 +1,91 @@
+"""sapool: make convolutional networks fit small memories with self-attentive pooling, and prove it.
+
+The layers need torch alone. Every other name is imported when it is first asked for, and says which extra it needs if
+that is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sapool.downsampling import find_downsampling as find_downsampling
+    from sapool.export import ExportError as ExportError
+    from sapool.export import Parity as Parity
+    from sapool.export import TflmError as TflmError
+    from sapool.export import check_parity as check_parity
+    from sapool.export import export_int8 as export_int8
+    from sapool.export import measure_arena as measure_arena
+    from sapool.export import randomize_norms as randomize_norms
+    from sapool.fitting import FitConfig as FitConfig
+    from sapool.fitting import FitSummary as FitSummary
+    from sapool.fitting import fit as fit
+    from sapool.layers import POOLS as POOLS
+    from sapool.layers import SelfAttentivePool2d as SelfAttentivePool2d
+    from sapool.layers import create_pool as create_pool
+    from sapool.layers import list_pools as list_pools
+    from sapool.models import load_model as load_model
+    from sapool.plan import make_plan as make_plan
+    from sapool.records import ArenaRecord as ArenaRecord
+    from sapool.records import DownsamplingSite as DownsamplingSite
+    from sapool.records import ExportRecord as ExportRecord
+    from sapool.records import PoolingPlan as PoolingPlan
+    from sapool.records import RunRecord as RunRecord
+    from sapool.records import SitePlan as SitePlan
+    from sapool.records import TrainRecord as TrainRecord
+    from sapool.records import UnsupportedSite as UnsupportedSite
+    from sapool.surgery import Replacement as Replacement
+    from sapool.surgery import apply_plan as apply_plan
+    from sapool.tflite_file import TfliteError as TfliteError
+    from sapool.training import ScatteredDigits as ScatteredDigits
+    from sapool.training import TrainConfig as TrainConfig
+    from sapool.training import load_data as load_data
+    from sapool.training import train as train
+
+_HOMES = {
+    "sapool.downsampling": ("find_downsampling",),
+    "sapool.export": (
+        "ExportError",
+        "Parity",
+        "TflmError",
+        "check_parity",
+        "export_int8",
+        "measure_arena",
+        "randomize_norms",
+    ),
+    "sapool.fitting": ("FitConfig", "FitSummary", "fit"),
+    "sapool.layers": ("POOLS", "SelfAttentivePool2d", "create_pool", "list_pools"),
+    "sapool.models": ("load_model",),
+    "sapool.plan": ("make_plan",),
+    "sapool.records": (
+        "ArenaRecord",
+        "DownsamplingSite",
+        "ExportRecord",
+        "PoolingPlan",
+        "RunRecord",
+        "SitePlan",
+        "TrainRecord",
+        "UnsupportedSite",
+    ),
+    "sapool.surgery": ("Replacement", "apply_plan"),
+    "sapool.tflite_file": ("TfliteError",),
+    "sapool.training": ("ScatteredDigits", "TrainConfig", "load_data", "train"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'sapool' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,24 @@
+"""From a trained network to a ``.tflite`` that is proven to run on TensorFlow Lite Micro (extra: ``deploy``)."""
+
+from __future__ import annotations
+
+from sapool.export.header import model_header
+from sapool.export.litert import ExportError, export_int8
+from sapool.export.parity import Parity, check_parity, run_litert
+from sapool.export.passes import PASSES
+from sapool.export.tflm import TflmError, measure_arena, run_tflm
+from sapool.export.untrained import randomize_norms
+
+__all__ = [
+    "PASSES",
+    "ExportError",
+    "Parity",
+    "TflmError",
+    "check_parity",
+    "export_int8",
+    "measure_arena",
+    "model_header",
+    "randomize_norms",
+    "run_litert",
+    "run_tflm",
+]

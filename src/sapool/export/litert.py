@@ -1,0 +1,141 @@
+"""From a PyTorch network to an int8 ``.tflite`` with channel-last input."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sapool.export._quiet import captured_output
+from sapool.export.parity import dequantized_scores, run_litert
+from sapool.export.passes import apply_passes, choose_passes
+from sapool.graph import evaluating
+from sapool.optional import require
+from sapool.records import ExportRecord, write_bytes_atomically
+from sapool.tflite_file import count_macs, inline_constants
+
+CALIBRATION_LIMIT = 256
+_CHECKED_IMAGES = 16
+_PURPOSE = "exporting to .tflite"
+
+
+class ExportError(ValueError):
+    """A network can't be converted or quantised; the message says what failed."""
+
+
+def export_int8(
+    model: nn.Module, calibration: Iterable[Tensor], path: str | Path, *, passes: str | Sequence[str] = "all"
+) -> ExportRecord:
+    """Quantise ``model`` to int8 (weights per channel, activations per tensor) and write it as a ``.tflite``.
+
+    The file takes one image, channel-last (1, H, W, C), as int8. Its constants are inline, where the micro-controller
+    runtime expects them. The network itself is not changed.
+
+    Args:
+        model: network (N, C, H, W) -> (N, classes).
+        calibration: batches of typical images, (N, C, H, W) float; the first 256 images are used.
+        path: where to write; replaced as a whole if it exists.
+        passes: ``"all"``, ``"none"``, or names of :data:`sapool.export.passes.PASSES`.
+
+    Returns:
+        What was done, with the largest error of the rewrites and the int8 signal-to-noise ratio on calibration images.
+
+    Raises:
+        ValueError: no calibration images, an unknown pass, or a network that the converter refuses.
+        ImportError: the ``deploy`` extra is not installed.
+    """
+    chosen = choose_passes(passes)
+    images = _collect(calibration)
+    rewritten = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    checked = images[:_CHECKED_IMAGES]
+    with evaluating(rewritten):
+        expected = rewritten(checked)
+        applied = apply_passes(rewritten, checked[:1], chosen)
+        got = rewritten(checked)
+    if not isinstance(got, Tensor) or got.dim() != 2:
+        raise ExportError("export_int8 takes a network that maps images (N, C, H, W) to scores (N, classes)")
+    data = inline_constants(_quantize(_convert(rewritten, images[:1]), images))
+    write_bytes_atomically(Path(path), data)
+    return ExportRecord(
+        path=str(path),
+        flash_bytes=len(data),
+        macs=count_macs(data),
+        passes=applied,
+        float_error=float((got - expected).abs().max()),
+        int8_snr_db=_snr_db(expected, dequantized_scores(data, run_litert(data, checked))),
+    )
+
+
+def _collect(calibration: Iterable[Tensor]) -> Tensor:
+    batches: list[Tensor] = []
+    for batch in calibration:
+        if not isinstance(batch, Tensor) or batch.dim() != 4 or not batch.is_floating_point():
+            raise ValueError(
+                "calibration must yield float tensors of shape (N, C, H, W), got "
+                + (f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__)
+            )
+        batches.append(batch.detach().to("cpu", torch.float32))
+        if sum(len(b) for b in batches) >= CALIBRATION_LIMIT:
+            break
+    if not any(len(b) for b in batches):
+        raise ValueError("calibration must hold at least one image, got none")
+    return torch.cat(batches)[:CALIBRATION_LIMIT]
+
+
+def _convert(model: nn.Module, image: Tensor) -> bytes:
+    """Return the float ``.tflite`` of a network in eval mode, for one channel-last image."""
+    sample = image.permute(0, 2, 3, 1).contiguous()
+    with tempfile.TemporaryDirectory() as folder, captured_output() as said, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        litert_torch = require("litert_torch", "deploy", _PURPOSE)
+        litert_torch.config.show_progress = False
+        channel_last = litert_torch.to_channel_last_io(model, args=[0]).eval()
+        path = Path(folder) / "float.tflite"
+        try:
+            litert_torch.convert(channel_last, (sample,)).export(str(path))
+        except Exception as error:  # the converter wraps torch, MLIR and its own exceptions
+            raise ExportError(f"the converter refuses {type(model).__name__}: {_reason(error, said())}") from error
+        return path.read_bytes()
+
+
+def _quantize(float_model: bytes, images: Tensor) -> bytes:
+    samples = images.permute(0, 2, 3, 1).contiguous().numpy()
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with captured_output() as said, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantizer_module = require("ai_edge_quantizer.quantizer", "deploy", _PURPOSE)
+        recipe = require("ai_edge_quantizer.recipe", "deploy", _PURPOSE)
+        try:
+            quantizer = quantizer_module.Quantizer(bytearray(float_model), recipe.static_wi8_ai8())
+            statistics = quantizer.calibrate(_signature_samples(float_model, samples), num_threads=1)
+            result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+        except Exception as error:  # the quantiser raises many kinds; each means the same to the caller
+            raise ExportError(f"the quantiser refuses the network: {_reason(error, said())}") from error
+    return bytes(result.quantized_model)
+
+
+def _signature_samples(model: bytes, samples: NDArray[np.float32]) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
+    interpreter = require("ai_edge_litert.interpreter", "deploy", _PURPOSE).Interpreter(model_content=model)
+    ((key, signature),) = interpreter.get_signature_list().items()
+    return {key: [{signature["inputs"][0]: sample[None]} for sample in samples]}
+
+
+def _reason(error: Exception, said: str) -> str:
+    """Return the first telling line of an exception, or of what the converter printed."""
+    lines = itertools.chain(str(error).splitlines(), reversed(said.splitlines()))
+    return next((line.strip() for line in lines if line.strip()), type(error).__name__)[:300]
+
+
+def _snr_db(expected: Tensor, got: NDArray[np.float32]) -> float:
+    reference = expected.numpy().astype(np.float64)
+    noise = float(np.square(got - reference).mean())
+    return float("inf") if noise == 0 else float(10 * np.log10(np.square(reference).mean() / noise))

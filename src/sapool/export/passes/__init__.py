@@ -1,0 +1,45 @@
+"""Rewrites of a network before it is converted: same outputs, smaller arena."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from sapool.export.passes.affine_gate import use_affine_gate
+from sapool.export.passes.cap_keys import cap_keys
+from sapool.export.passes.constant_position import freeze_positions
+from sapool.export.passes.fold_padding import fold_padding
+from sapool.export.passes.merged_attention import merge_attention
+
+# In the order they are applied. Each takes the network (changed in place) and images (N, C, H, W), and returns how
+# many places it changed.
+PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
+    "cap_keys": cap_keys,
+    "fold_padding": fold_padding,
+    "affine_gate": use_affine_gate,
+    "merged_attention": merge_attention,
+    "constant_position": freeze_positions,
+}
+
+
+def choose_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names that ``"all"``, ``"none"``, a comma-separated text or a sequence stands for, in order.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    if passes == "all":
+        return tuple(PASSES)
+    if passes == "none":
+        return ()
+    wanted = [name.strip() for name in passes.split(",")] if isinstance(passes, str) else list(passes)
+    for name in wanted:
+        if name not in PASSES:
+            raise ValueError(f"unknown pass {name!r}: choose from all, none, {', '.join(PASSES)}")
+    return tuple(name for name in PASSES if name in wanted)
+
+
+def apply_passes(model: nn.Module, images: Tensor, passes: Sequence[str]) -> tuple[str, ...]:
+    """Apply the named passes to ``model`` in place; returns those that changed something."""
+    return tuple(name for name in passes if PASSES[name](model, images))

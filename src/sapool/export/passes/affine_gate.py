@@ -1,0 +1,29 @@
+"""exp(sigmoid(z)) as one affine sigmoid: TensorFlow Lite Micro has no int8 EXP.
+
+``exp(sigmoid(z))`` is within 0.0027 of ``1 + (e - 1) sigmoid(1.02 z - 0.5)``, under half an int8 step of its range
+(1, e). The slope and the shift go into the normalisation in front. Near, not exact: the bound is tested.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sapool.export.passes._modules import modules_of
+from sapool.layers import SelfAttentivePool2d
+
+SLOPE, SHIFT = 1.02, -0.5
+BOUND = 0.0027
+
+
+def use_affine_gate(model: nn.Module, images: Tensor) -> int:
+    """Replace the gate of every self-attentive pool; returns how many."""
+    changed = 0
+    for _, pool in modules_of(model, SelfAttentivePool2d):
+        if pool.gate == "exp_sigmoid":
+            with torch.no_grad():
+                pool.restore_norm.weight.mul_(SLOPE)
+                pool.restore_norm.bias.mul_(SLOPE).add_(SHIFT)
+            pool.gate = "affine_sigmoid"
+            changed += 1
+    return changed

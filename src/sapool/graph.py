@@ -1,0 +1,156 @@
+"""A network traced by torch.fx, with the shape that every node makes."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+InputSize = int | tuple[int, int, int]
+
+
+class UntraceableModelError(ValueError):
+    """torch.fx can't follow the model's code; the message says which line."""
+
+
+class InputSizeError(ValueError):
+    """The model can't take this input size; the message says where it fails."""
+
+
+class SiteTracer(fx.Tracer):
+    """Traces through blocks and stops at layers.
+
+    A layer is what torch.nn or ``sapool.layers`` provides, anything without children, and every normalisation: their
+    code branches on ``self.training``, which a trace would freeze.
+    """
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether ``m`` stays one node."""
+        norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+        ours = type(m).__module__.startswith("sapool.layers")
+        childless = next(m.children(), None) is None
+        return ours or childless or isinstance(m, norms) or super().is_leaf_module(m, module_qualified_name)
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A graph over the model's own modules, and the shape of every node that makes one tensor."""
+
+    module: fx.GraphModule
+    shapes: dict[str, tuple[int, ...]]
+
+
+def as_input_size(input_size: InputSize) -> tuple[int, int, int]:
+    """Return (C, H, W) of an int (square, 3 channels) or a triple.
+
+    Raises:
+        ValueError: anything else, or a value under 1.
+    """
+    size = (3, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    if len(size) != 3 or not all(isinstance(n, int) and n >= 1 for n in size):
+        raise ValueError(f"input_size must be an int or (channels, height, width), each at least 1, got {input_size!r}")
+    return size[0], size[1], size[2]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module into eval mode without gradients, and back to the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def example_input(model: nn.Module, input_size: InputSize, batch: int = 1) -> Tensor:
+    """Return random images (batch, C, H, W) on the model's device and in its dtype, the same at every call."""
+    first = next(model.parameters(), torch.empty(0))
+    images = torch.rand(batch, *as_input_size(input_size), generator=torch.Generator().manual_seed(0))
+    return images.to(first.device, first.dtype)
+
+
+def trace(model: nn.Module, input_size: InputSize) -> TracedModel:
+    """Trace ``model`` and run it once in eval mode at ``input_size``, recording the shapes.
+
+    Args:
+        model: any module that maps (N, C, H, W) to something; its modules are shared with the result, not copied.
+        input_size: an int (square, 3 channels) or (C, H, W).
+
+    Returns:
+        The traced model.
+
+    Raises:
+        UntraceableModelError: the model's code branches on values, or otherwise defeats torch.fx.
+        InputSizeError: the model fails at this size.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    size = as_input_size(input_size)
+    with evaluating(model):
+        graph_module = _symbolic_trace(model)
+        recorder = _ShapeRecorder(graph_module, size)
+        recorder.run(example_input(model, size))
+    return TracedModel(graph_module, recorder.shapes)
+
+
+def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
+    if isinstance(model, fx.GraphModule):
+        return fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
+    try:
+        graph = SiteTracer().trace(model)
+    except Exception as error:  # a model's own code runs here and may raise anything
+        raise UntraceableModelError(
+            f"torch.fx can't trace {type(model).__name__}: {_last_user_line(error)}: {_one_line(error)}. "
+            "Rewrite that line without a branch on a tensor's values"
+        ) from error
+    return fx.GraphModule(model, graph, type(model).__name__)
+
+
+def _copied(graph: fx.Graph) -> fx.Graph:
+    new = fx.Graph()
+    new.output(new.graph_copy(graph, {}))
+    return new
+
+
+def _last_user_line(error: Exception) -> str:
+    """Name the innermost line of the traced model's own code (not torch's)."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "/torch/" not in frame.filename and not frame.filename.endswith("sapool/graph.py"):
+            source = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
+            return f"{frame.filename}:{frame.lineno} ({source})"
+    return "its forward"
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
+class _ShapeRecorder(fx.Interpreter):
+    """Runs a graph and keeps each node's output shape."""
+
+    def __init__(self, module: fx.GraphModule, size: tuple[int, int, int]) -> None:
+        super().__init__(module)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._size = size
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            result = super().run_node(n)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            where = n.target if n.op == "call_module" else n.name
+            raise InputSizeError(
+                f"the model can't take an input of {self._size} (C, H, W): {where} fails with: {_one_line(error)}"
+            ) from error
+        if isinstance(result, Tensor):
+            self.shapes[n.name] = tuple(result.shape)
+        return result

@@ -1,0 +1,68 @@
+"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``sapool:tiny``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from sapool.optional import require
+from sapool.tiny import TinyNet
+
+
+def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: ``timm:NAME``, ``torchvision:NAME`` (classification) or ``sapool:tiny``.
+        num_classes: outputs of its classifier.
+        pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
+            its size fits). ``sapool:tiny`` has none.
+
+    Returns:
+        The network, in train mode.
+
+    Raises:
+        ValueError: an unknown name (with the nearest ones) or ``num_classes`` under 1.
+        ImportError: the library is not installed; the message names the extra.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    source, _, model = name.partition(":")
+    if source not in _SOURCES or not model:
+        raise ValueError(f"unknown model {name!r}: write {' or '.join(f'{key}:NAME' for key in _SOURCES)}")
+    return _SOURCES[source](model, num_classes, pretrained)
+
+
+def _from_sapool(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise ValueError(f"sapool:{model} has no pretrained weights")
+    _check_known("sapool", model, ["tiny"])
+    return TinyNet(num_classes)
+
+
+def _from_timm(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    timm = require("timm", "train", "timm models")
+    _check_known("timm", model.partition(".")[0], timm.list_models())
+    return timm.create_model(model, pretrained=pretrained, num_classes=num_classes)
+
+
+def _from_torchvision(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    zoo = require("torchvision.models", "train", "torchvision models")
+    _check_known("torchvision", model, zoo.list_models(module=zoo))
+    return zoo.get_model(model, weights="DEFAULT" if pretrained else None, num_classes=num_classes)
+
+
+def _check_known(source: str, model: str, known: list[str]) -> None:
+    if model not in known:
+        near = difflib.get_close_matches(model, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(f'{source}:{n}' for n in near)}?" if near else f"{source} has no such network"
+        raise ValueError(f"unknown model '{source}:{model}': {hint}")
+
+
+_SOURCES: dict[str, Callable[[str, int, bool], nn.Module]] = {
+    "timm": _from_timm,
+    "torchvision": _from_torchvision,
+    "sapool": _from_sapool,
+}

@@ -1,0 +1,128 @@
+"""Which pool goes where: :func:`make_plan` turns a list of strides into a :class:`PoolingPlan`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from sapool.downsampling import find_downsampling
+from sapool.graph import InputSize, as_input_size
+from sapool.layers import POOLS, check_pool_name
+from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size
+
+PLACEMENTS = ("block",)
+# A score matrix has heads x tokens x keys entries; at 64 tokens two heads take 8 KiB of int8.
+PLANNED_TOKENS = 64
+
+Stride = int | tuple[int, int]
+
+
+def make_plan(
+    model: nn.Module,
+    input_size: InputSize,
+    pool: str = "self_attentive",
+    strides: Sequence[Stride] | None = None,
+    placement: str = "block",
+    **pool_kwargs: Any,
+) -> PoolingPlan:
+    """Plan one pooling for every down-sampling site of ``model``, the direct way.
+
+    With the old reduction kept, a site's convolution goes to stride 1 and the pool takes it all; with a larger one the
+    convolution keeps its stride and the pool takes the rest; 1 means no down-sampling there; a pair
+    (convolution stride, pool stride) is taken as it is. ``strided`` puts the whole reduction on the convolution.
+
+    A self-attentive pool without a ``patch_size`` gets the smallest multiple of its stride that leaves at most 64
+    tokens, so that its attention stays small beside the map it pools.
+
+    Args:
+        model: a network that torch.fx can trace.
+        input_size: an int (square, 3 channels) or (C, H, W).
+        pool: a name of :func:`sapool.list_pools`.
+        strides: one entry a site, in execution order; by default every site keeps its reduction.
+        placement: ``"block"``: behind the block that shrank.
+        **pool_kwargs: keywords for every pool.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: unknown pooling, placement or keyword, no site to plan, a wrong number of strides, a stride under 1,
+            or strides that shrink the map to nothing (the message names the site).
+    """
+    check_pool_name(pool)
+    _check_keywords(pool, pool_kwargs)
+    if placement not in PLACEMENTS:
+        raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
+    size = as_input_size(input_size)
+    sites = supported_sites(model, size)
+    chosen = [site.reduction for site in sites] if strides is None else list(strides)
+    if len(chosen) != len(sites):
+        names = ", ".join(f"{site.name} (now {site.reduction})" for site in sites)
+        raise ValueError(f"strides needs one entry a down-sampling site, {len(sites)} in all, got {chosen}: {names}")
+    plans, map_size = [], (size[1], size[2])
+    for site, stride in zip(sites, chosen, strict=True):
+        conv_stride, pool_stride = _split(site, stride, pool)
+        map_size = _shrink(site, map_size, conv_stride, 1)
+        kwargs = _keywords(pool, pool_stride, map_size, pool_kwargs) if pool_stride > 1 else {}
+        map_size = _shrink(site, map_size, 1, pool_stride)
+        plans.append(SitePlan(site.name, pool, conv_stride, pool_stride, placement, kwargs))
+    return PoolingPlan(size, tuple(plans))
+
+
+def supported_sites(model: nn.Module, input_size: InputSize) -> list[DownsamplingSite]:
+    """Return the sites of ``model`` that can be re-planned.
+
+    Raises:
+        ValueError: there is none; the message gives the reasons.
+    """
+    found = find_downsampling(model, input_size)
+    sites = [site for site in found if isinstance(site, DownsamplingSite)]
+    if not sites:
+        reasons = "; ".join(f"{site.name}: {site.reason}" for site in found if not isinstance(site, DownsamplingSite))
+        raise ValueError(f"{type(model).__name__} has no down-sampling to plan" + (f": {reasons}" if reasons else ""))
+    return sites
+
+
+def _check_keywords(pool: str, kwargs: dict[str, Any]) -> None:
+    known = [name for name, p in inspect.signature(POOLS[pool]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in kwargs:
+        if name not in known:
+            raise ValueError(f"pooling {pool!r} takes no keyword {name!r}: it takes {', '.join(known) or 'none'}")
+
+
+def _split(site: DownsamplingSite, stride: Stride, pool: str) -> tuple[int, int]:
+    """Return (convolution stride, pool stride) of a site."""
+    if isinstance(stride, tuple):
+        conv_stride, pool_stride = stride
+    elif pool == "strided":
+        conv_stride, pool_stride = stride, 1
+    elif stride > site.reduction and stride % site.reduction == 0:
+        conv_stride, pool_stride = site.reduction, stride // site.reduction
+    else:
+        conv_stride, pool_stride = 1, stride
+    if conv_stride < 1 or pool_stride < 1:
+        raise ValueError(f"the stride of {site.name} must be at least 1, got {stride}")
+    return conv_stride, pool_stride
+
+
+def _shrink(site: DownsamplingSite, size: Size, conv_stride: int, pool_stride: int) -> Size:
+    """Return the map behind a stride: a padded convolution rounds up, a pool rounds down."""
+    rows, columns = (math.ceil(n / conv_stride) // pool_stride for n in size)
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"the strides shrink the map to nothing at {site.name}: {size[0]} x {size[1]} pooled by {pool_stride}"
+        )
+    return rows, columns
+
+
+def _keywords(pool: str, pool_stride: int, map_size: Size, given: dict[str, Any]) -> dict[str, Any]:
+    if pool != "self_attentive" or "patch_size" in given or given.get("window_norm"):
+        return dict(given)
+    patch = pool_stride
+    while math.ceil(map_size[0] / patch) * math.ceil(map_size[1] / patch) > PLANNED_TOKENS:
+        patch += pool_stride
+    return {"patch_size": patch, **given}

@@ -1,0 +1,286 @@
+"""The nouns: small frozen records that every stage takes and returns, and that serialise to JSON.
+
+Bytes are ints named ``*_bytes``; accuracies are fractions in [0, 1]; sizes are (rows, columns) in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DownsamplingSite:
+    """One place, in execution order, where a network reduces H x W.
+
+    Attributes:
+        name: the block that shrinks the map, or the operator itself where it belongs to none.
+        before: map size that enters, (rows, columns).
+        after: map size that leaves.
+        in_channels: channels that enter.
+        out_channels: channels at the exit: what a pool put there has to take.
+        operators: qualified names of the modules (or graph nodes) that shrink.
+        exit: name of the graph node after which every path has the new size; a pool goes behind it.
+    """
+
+    name: str
+    before: Size
+    after: Size
+    in_channels: int
+    out_channels: int
+    operators: tuple[str, ...]
+    exit: str
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the map's longer side gets."""
+        return -(-max(self.before) // max(self.after))
+
+
+@dataclass(frozen=True)
+class UnsupportedSite:
+    """A place where the network shrinks a map in a way that can't be re-planned, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """What one site becomes: the convolution's stride, then a pool of ``pool_stride`` (1: none) at ``placement``."""
+
+    site: str
+    pool: str
+    conv_stride: int
+    pool_stride: int
+    placement: str = "block"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reduction(self) -> int:
+        """By how much the site reduces the map in all."""
+        return self.conv_stride * self.pool_stride
+
+
+@dataclass(frozen=True)
+class PoolingPlan:
+    """Which pool goes where in one network at one input size (C, H, W)."""
+
+    input_size: tuple[int, int, int]
+    sites: tuple[SitePlan, ...]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Reduction of every site, in execution order."""
+        return tuple(site.reduction for site in self.sites)
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text; :meth:`from_json` reads it back."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> PoolingPlan:
+        """Read a plan.
+
+        Raises:
+            ValueError: the text is not a plan; the message says which part.
+        """
+        try:
+            data = json.loads(text)
+            sites = tuple(SitePlan(**site) for site in data["sites"])
+            channels, height, width = (int(n) for n in data["input_size"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a pooling plan: {error}") from None
+        return cls((channels, height, width), sites)
+
+
+@dataclass(frozen=True)
+class ArenaRecord:
+    """What TensorFlow Lite Micro's recording allocator printed for one ``.tflite``, on the 64-bit wheel.
+
+    Attributes:
+        head_bytes: activations and scratch.
+        tail_bytes: persistent data.
+        total_bytes: the least arena that runs the model: head + tail.
+        flash_bytes: size of the ``.tflite`` file.
+        operators: operator names in the file, each once, sorted.
+        interpreter: package and version that was measured with.
+    """
+
+    head_bytes: int
+    tail_bytes: int
+    total_bytes: int
+    flash_bytes: int
+    operators: tuple[str, ...]
+    interpreter: str
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ArenaRecord:
+        """Build a record from what JSON made of one."""
+        return cls(**{**data, "operators": tuple(data["operators"])})
+
+    def fits(self, ram_bytes: int, flash_bytes: int | None = None) -> bool:
+        """Whether the arena is within the RAM budget and the file within the flash budget."""
+        return self.total_bytes <= ram_bytes and (flash_bytes is None or self.flash_bytes <= flash_bytes)
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """How a network became a ``.tflite``.
+
+    Attributes:
+        path: the file.
+        flash_bytes: its size.
+        macs: multiply-accumulates of one inference, counted on the file's own operators.
+        passes: rewrites that were applied, in order.
+        float_error: largest absolute difference between the network's outputs and those of its rewritten form.
+        int8_snr_db: power of the float outputs over that of the int8 error, on calibration images, in decibels.
+    """
+
+    path: str
+    flash_bytes: int
+    macs: int
+    passes: tuple[str, ...]
+    float_error: float
+    int8_snr_db: float
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """Outcome of one training run: the epoch is chosen on validation, the test split is used once."""
+
+    epochs: int
+    best_epoch: int
+    val_accuracy: float
+    test_accuracy: float
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One pooling of one ``fit``: what was planned, trained, exported and measured.
+
+    Attributes:
+        pool: the pooling.
+        strides: reduction of every site under the plan.
+        plan: the plan.
+        fits: whether arena and file are within the budgets and TFLM computes what LiteRT computes.
+        head_bytes: activations and scratch in TFLM's arena.
+        tail_bytes: persistent data in it.
+        total_bytes: head + tail: what is held against the RAM budget.
+        flash_bytes: the file: what is held against the flash budget.
+        macs: multiply-accumulates of one inference.
+        parameters: trained numbers of the float network.
+        float_val_accuracy: of the float network on validation; None where nothing was trained.
+        float_test_accuracy: the same on the test split.
+        int8_val_accuracy: of the ``.tflite`` on validation: what chooses the best.
+        int8_test_accuracy: the same on the test split.
+        parity_steps: largest difference between TFLM's and LiteRT's int8 outputs, in steps, on test images.
+        parity_images: how many images that was measured on.
+        best_epoch: chosen on validation.
+        train_seconds: time spent training.
+        tried: the ladder's rungs in order: strides and arena total in bytes, on random weights.
+        export: how the file was made.
+        arena: how it was measured.
+        config: the whole configuration of the ``fit``.
+        environment: versions, device, commit.
+    """
+
+    pool: str
+    strides: tuple[int, ...]
+    plan: PoolingPlan
+    fits: bool
+    head_bytes: int
+    tail_bytes: int
+    total_bytes: int
+    flash_bytes: int
+    parameters: int
+    tried: tuple[dict[str, Any], ...]
+    arena: ArenaRecord
+    config: dict[str, Any]
+    environment: dict[str, str]
+    macs: int | None = None
+    float_val_accuracy: float | None = None
+    float_test_accuracy: float | None = None
+    int8_val_accuracy: float | None = None
+    int8_test_accuracy: float | None = None
+    parity_steps: int | None = None
+    parity_images: int = 0
+    best_epoch: int | None = None
+    train_seconds: float | None = None
+    export: ExportRecord | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """Read a record that :func:`record_to_json` wrote.
+
+        Raises:
+            ValueError: the text is no such record.
+        """
+        try:
+            data = json.loads(text)
+            data["plan"] = PoolingPlan.from_json(json.dumps(data["plan"]))
+            data["arena"] = ArenaRecord.from_dict(data["arena"])
+            data["export"] = data["export"] and ExportRecord(**{**data["export"], "passes": tuple(data["export"]["passes"])})
+            data["strides"], data["tried"] = tuple(data["strides"]), tuple(data["tried"])
+            return cls(**data)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a run's record: {error}") from None
+
+
+class Reporter(Protocol):
+    """How a stage tells its caller what it is doing; the command line draws it, a library user may ignore it."""
+
+    def stage(self, text: str) -> None:
+        """Announce one finished or starting step in a line."""
+
+    def start(self, name: str, total: int) -> None:
+        """Open a progress bar of ``total`` steps."""
+
+    def advance(self, text: str = "") -> None:
+        """Move the open bar by one step; ``text`` stands beside it."""
+
+    def finish(self) -> None:
+        """Close the open bar."""
+
+
+class SilentReporter:
+    """A :class:`Reporter` that says nothing."""
+
+    def stage(self, text: str) -> None:
+        """Ignore the text."""
+
+    def start(self, name: str, total: int) -> None:
+        """Ignore the bar."""
+
+    def advance(self, text: str = "") -> None:
+        """Ignore the step."""
+
+    def finish(self) -> None:
+        """Ignore the end."""
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write under a temporary name and rename, so that a reader never sees half a file."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Write under a temporary name and rename, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def record_to_json(record: Any) -> str:
+    """Return any record of this module as indented JSON text."""
+    return json.dumps(asdict(record), indent=2)

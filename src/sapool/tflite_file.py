@@ -1,0 +1,132 @@
+"""Reading, re-packing and writing ``.tflite`` files (TensorFlow Lite's flatbuffer schema)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from sapool.optional import require
+
+IDENTIFIER = b"TFL3"
+_DATA_ALIGNMENT = 16
+
+
+class TfliteError(ValueError):
+    """A file is no usable ``.tflite``; the message says which file and why."""
+
+
+def _schema() -> Any:
+    return require("ai_edge_litert.schema_py_generated", "deploy", "reading .tflite files")
+
+
+def load_tflite(path: str | Path) -> bytes:
+    """Read a ``.tflite`` file.
+
+    Raises:
+        TfliteError: no such file, or its contents are something else or cut short.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TfliteError(f"{path}: no such file")
+    data = path.read_bytes()
+    if data[4:8] != IDENTIFIER:
+        raise TfliteError(f"{path}: not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")
+    try:
+        model = parse(data)
+    except Exception as error:  # the generated reader raises whatever a broken offset leads to
+        raise TfliteError(f"{path}: a damaged .tflite file: its contents end or point outside the file") from error
+    if not model.subgraphs or not model.subgraphs[0].operators:
+        raise TfliteError(f"{path}: a .tflite file without operators")
+    return data
+
+
+def parse(data: bytes) -> Any:
+    """Return the schema's ``ModelT`` object of a flatbuffer, every constant inline.
+
+    The quantiser writes large constants behind the flatbuffer (a buffer's offset and size); TensorFlow Lite Micro does
+    not know such buffers and would take the weights for activations.
+    """
+    schema = _schema()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0: inline; 1: the format's marker for "not yet known"
+            end = buffer.offset + buffer.size
+            if end > len(data):
+                raise TfliteError(f"a constant ends at byte {end} of a file of {len(data)}")
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return model
+
+
+class _AligningBuilder(flatbuffers.Builder):
+    """The schema wants byte vectors (constants) at multiples of 16; the generated Python code leaves that out."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+        return super().StartVector(elemSize, numElems, _DATA_ALIGNMENT if elemSize == 1 else alignment)
+
+
+def pack(model: Any) -> bytes:
+    """Serialise a ``ModelT`` object."""
+    builder = _AligningBuilder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def inline_constants(data: bytes) -> bytes:
+    """Return the same model with every constant inside the flatbuffer, 16-byte aligned."""
+    return pack(parse(data))
+
+
+def operator_names(model: Any) -> list[str]:
+    """Return the builtin operator name (``CONV_2D``, or a custom operator's own) of every operator, in order."""
+    names = {code: name for name, code in vars(_schema().BuiltinOperator).items() if isinstance(code, int)}
+    codes = []
+    for entry in model.operatorCodes:
+        code = max(entry.builtinCode, entry.deprecatedBuiltinCode)
+        custom = entry.customCode.decode() if entry.customCode else None
+        codes.append(custom or names.get(code, f"operator {code}"))
+    return [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]
+
+
+def count_operators(data: bytes) -> Counter[str]:
+    """Return how often each operator occurs in the main graph."""
+    return Counter(operator_names(parse(data)))
+
+
+def count_macs(data: bytes) -> int:
+    """Count the multiply-accumulates of one inference: convolutions, fully connected layers and matrix products.
+
+    One MAC is one multiplication with its addition; element-wise operators, pools and soft-max are not counted.
+    """
+    model = parse(data)
+    graph = model.subgraphs[0]
+    total = 0
+    for name, op in zip(operator_names(model), graph.operators, strict=True):
+        shapes = [graph.tensors[i].shape for i in (*op.inputs, *op.outputs) if i >= 0]
+        total += _macs(name, [tuple(int(n) for n in s) for s in shapes], op)
+    return total
+
+
+def _macs(name: str, shapes: list[tuple[int, ...]], op: Any) -> int:
+    outputs = int(np.prod(shapes[-1]))
+    if name in ("CONV_2D", "FULLY_CONNECTED"):  # weights (out, ...): what is behind the first side is one output's
+        return outputs * int(np.prod(shapes[1][1:]))
+    if name == "DEPTHWISE_CONV_2D":  # weights (1, kh, kw, out)
+        return outputs * shapes[1][1] * shapes[1][2]
+    if name == "BATCH_MATMUL":
+        return outputs * shapes[0][-2 if op.builtinOptions.adjX else -1]
+    return 0
+
+
+def resolver_method(operator: str) -> str:
+    """Return the ``MicroMutableOpResolver`` method that registers an operator: ``CONV_2D`` -> ``AddConv2D``."""
+    irregular = {"LOGISTIC": "Logistic", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Normalization"}
+    if operator in irregular:
+        return f"Add{irregular[operator]}"
+    words = [word.capitalize() for word in operator.split("_")]
+    return "Add" + re.sub(r"(\d)d\b", lambda found: found[1] + "D", "".join(words))
