@@ -29,8 +29,8 @@ _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
 _WIDTH_OF_A_FILE = 132
 
 app = typer.Typer(
-    help="Make a convolutional network fit a micro-controller's memory with self-attentive pooling, and prove it on the "
-    "real TensorFlow Lite Micro interpreter.\n\nStart with: sapool fit",
+    help="Make a convolutional network fit a micro-controller's memory with self-attentive pooling, and prove it on "
+    "the real TensorFlow Lite Micro interpreter.\n\nStart with: sapool fit",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -79,7 +79,9 @@ class _Terminal:
     def advance(self, text: str = "") -> None:
         """Move the bar."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, **({"text": text} if text else {}))
+            self._progress.update(self._task, advance=1)
+            if text:
+                self._progress.update(self._task, text=text)
 
     def finish(self) -> None:
         """Close the bar."""
@@ -96,7 +98,9 @@ def _print_table(table: Table) -> None:
 
 
 Ram = Annotated[str, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else there.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else there.")
+]
 InputSize = Annotated[int, typer.Option(help="Side of the square input image, in pixels.")]
 
 
@@ -105,7 +109,7 @@ def fit(
     model: Annotated[str, typer.Option(help="Network: sapool:tiny, timm:NAME or torchvision:NAME.")] = "sapool:tiny",
     data: Annotated[str, typer.Option(help="Data set; scattered-digits is built in.")] = "scattered-digits",
     input_size: InputSize = 64,
-    ram: Ram = "96KiB",
+    ram: Ram = "64KiB",
     flash: Annotated[str, typer.Option(help="Flash budget for the .tflite file.")] = "1MiB",
     pools: Annotated[str, typer.Option(help="Poolings to try, comma-separated.")] = "self_attentive,avg,strided",
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 60,
@@ -125,7 +129,7 @@ def fit(
     The same command again goes on where an interrupted one stopped. Exit codes: 0 something fits, 2 a mistake in the
     call, 3 nothing fits.
 
-    Example: sapool fit --ram 64KiB --pools self_attentive,max
+    Example: sapool fit --ram 40KiB --pools self_attentive,max
     """
     from sapool.fitting import FitConfig
     from sapool.fitting import fit as run_fit

@@ -32,8 +32,8 @@ from sapool.search import Candidate, closest, first_fitting_plan, replan
 from sapool.training import DataSplits, TrainConfig, gather, load_data, load_weights, save_weights, train
 
 PARITY_IMAGES = 16
-# TFLM and LiteRT round some kernels differently; over a whole network one int8 step was the most ever measured.
-PARITY_LIMIT_STEPS = 2
+# Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
+PARITY_LIMIT_STEPS = 1
 
 
 class FolderConflictError(ValueError):
@@ -47,7 +47,7 @@ class FitConfig:
     model: str = "sapool:tiny"
     data: str = "scattered-digits"
     input_size: int = 64
-    ram_bytes: int = 96 * 1024
+    ram_bytes: int = 64 * 1024
     flash_bytes: int | None = 1024 * 1024
     pools: tuple[str, ...] = ("self_attentive", "avg", "strided")
     epochs: int = 60
@@ -227,7 +227,8 @@ class _Work:
         deployed = self._deploy(pool, model)
         self.reporter.stage(
             f"{pool}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
-            f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
+            f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of "
+            "LiteRT"
         )
         return {
             "float_val_accuracy": trained.val_accuracy,

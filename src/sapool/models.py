@@ -57,7 +57,9 @@ def _from_torchvision(model: str, num_classes: int, pretrained: bool) -> nn.Modu
 def _check_known(source: str, model: str, known: list[str]) -> None:
     if model not in known:
         near = difflib.get_close_matches(model, known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(f'{source}:{n}' for n in near)}?" if near else f"{source} has no such network"
+        hint = (
+            f"did you mean {' or '.join(f'{source}:{n}' for n in near)}?" if near else f"{source} has no such network"
+        )
         raise ValueError(f"unknown model '{source}:{model}': {hint}")
 
 

@@ -226,7 +226,9 @@ class RunRecord:
             data = json.loads(text)
             data["plan"] = PoolingPlan.from_json(json.dumps(data["plan"]))
             data["arena"] = ArenaRecord.from_dict(data["arena"])
-            data["export"] = data["export"] and ExportRecord(**{**data["export"], "passes": tuple(data["export"]["passes"])})
+            data["export"] = data["export"] and ExportRecord(
+                **{**data["export"], "passes": tuple(data["export"]["passes"])}
+            )
             data["strides"], data["tried"] = tuple(data["strides"]), tuple(data["tried"])
             return cls(**data)
         except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -20,7 +20,8 @@ class TfliteError(ValueError):
     """A file is no usable ``.tflite``; the message says which file and why."""
 
 
-def _schema() -> Any:
+def schema() -> Any:
+    """Return the generated module of TensorFlow Lite's schema (extra: ``deploy``)."""
     return require("ai_edge_litert.schema_py_generated", "deploy", "reading .tflite files")
 
 
@@ -51,7 +52,7 @@ def parse(data: bytes) -> Any:
     The quantiser writes large constants behind the flatbuffer (a buffer's offset and size); TensorFlow Lite Micro does
     not know such buffers and would take the weights for activations.
     """
-    schema = _schema()
+    schema = schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     for buffer in model.buffers:
         if buffer.offset > 1:  # 0: inline; 1: the format's marker for "not yet known"
@@ -77,14 +78,32 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def inline_constants(data: bytes) -> bytes:
-    """Return the same model with every constant inside the flatbuffer, 16-byte aligned."""
-    return pack(parse(data))
+def is_constant(model: Any, tensor: int) -> bool:
+    """Whether a tensor of the main graph of a ``ModelT`` is stored in the file."""
+    data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
+    return data is not None and len(data) > 0
+
+
+def shorten_names(model: Any) -> None:
+    """Shorten the tensor names of a ``ModelT`` in place.
+
+    The converter names a tensor after the whole chain of modules behind it, which can be a fifth of a small file.
+    """
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.name:
+                tensor.name = _short_name(tensor.name.decode()).encode()
+
+
+def _short_name(name: str) -> str:
+    """``a.b.Wrapper/torch.nn.modules.conv.Conv2d_0;;more;17`` -> ``Conv2d_0;17``."""
+    layer = name.split(";")[0].rpartition("/")[2].rpartition(".")[2]
+    return f"{layer};{name.rpartition(';')[2]}" if ";" in name else layer
 
 
 def operator_names(model: Any) -> list[str]:
     """Return the builtin operator name (``CONV_2D``, or a custom operator's own) of every operator, in order."""
-    names = {code: name for name, code in vars(_schema().BuiltinOperator).items() if isinstance(code, int)}
+    names = {code: name for name, code in vars(schema().BuiltinOperator).items() if isinstance(code, int)}
     codes = []
     for entry in model.operatorCodes:
         code = max(entry.builtinCode, entry.deprecatedBuiltinCode)

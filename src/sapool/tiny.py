@@ -1,4 +1,4 @@
-"""``sapool:tiny``: a handful of inverted residuals (Sandler et al., MobileNetV2, CVPR 2018) that two cores can train."""
+"""``sapool:tiny``: a handful of inverted residuals (MobileNetV2: Sandler et al., CVPR 2018) two cores can train."""
 
 from __future__ import annotations
 

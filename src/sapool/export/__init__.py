@@ -5,11 +5,12 @@ from __future__ import annotations
 from sapool.export.header import model_header
 from sapool.export.litert import ExportError, export_int8
 from sapool.export.parity import Parity, check_parity, run_litert
-from sapool.export.passes import PASSES
+from sapool.export.passes import FILE_PASSES, PASSES
 from sapool.export.tflm import TflmError, measure_arena, run_tflm
 from sapool.export.untrained import randomize_norms
 
 __all__ = [
+    "FILE_PASSES",
     "PASSES",
     "ExportError",
     "Parity",

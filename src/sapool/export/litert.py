@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from sapool.export._quiet import captured_output
 from sapool.export.parity import dequantized_scores, run_litert
-from sapool.export.passes import apply_passes, choose_passes
+from sapool.export.passes import apply_file_passes, apply_passes, choose_passes
 from sapool.graph import evaluating
 from sapool.optional import require
 from sapool.records import ExportRecord, write_bytes_atomically
-from sapool.tflite_file import count_macs, inline_constants
+from sapool.tflite_file import count_macs, pack, parse, shorten_names
 
 CALIBRATION_LIMIT = 256
 _CHECKED_IMAGES = 16
@@ -63,7 +63,11 @@ def export_int8(
         got = rewritten(checked)
     if not isinstance(got, Tensor) or got.dim() != 2:
         raise ExportError("export_int8 takes a network that maps images (N, C, H, W) to scores (N, classes)")
-    data = inline_constants(_quantize(_convert(rewritten, images[:1]), images))
+    # Parsing brings the constants inline, wherever the quantiser put them.
+    file = parse(_quantize(_convert(rewritten, images[:1]), images))
+    applied += apply_file_passes(file, chosen)
+    shorten_names(file)
+    data = pack(file)
     write_bytes_atomically(Path(path), data)
     return ExportRecord(
         path=str(path),

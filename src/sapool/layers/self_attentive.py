@@ -19,7 +19,6 @@ from sapool.layers.weighted import Pair, Window, as_pair, reduce_before_weightin
 Gate = Literal["exp_sigmoid", "affine_sigmoid"]
 
 
-
 def embedding_width(in_channels: int, num_heads: int, embed_ratio: float) -> int:
     """Return E = max(1, round(r C / heads)) heads, with Python's banker's rounding (WACV 2023, authors' code)."""
     return max(1, round(embed_ratio * in_channels / num_heads)) * num_heads
@@ -236,7 +235,7 @@ class SelfAttentivePool2d(nn.Module):
                 raise ValueError(f"SelfAttentivePool2d: padding must be 0 to kernel_size / 2, got {padding}")
         if window.collapses:
             raise ValueError(
-                f"SelfAttentivePool2d: with patch_size {window.patch_size}, stride {window.stride} and window_norm=True "
+                f"with patch_size {window.patch_size}, stride {window.stride} and window_norm=True "
                 "the weight is constant in every window and cancels: this is average pooling with dead parameters. "
                 "Use a patch_size smaller than the stride, or window_norm=False"
             )
@@ -277,8 +276,8 @@ class SelfAttentivePool2d(nn.Module):
             ValueError: a map smaller than the window (or, with ``border="stretch"``, than one patch); in training, a
                 batch with a single token.
         """
-        size = (x.shape[2], x.shape[3])
         self._check_map(x)
+        size = (x.shape[2], x.shape[3])
         stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.window.patch_size, strict=True))
         window = replace(self.window, patch_size=(1, 1)) if stretch else self.window
         # Reduced first: on a micro-controller x can then die before the attention runs.
@@ -290,7 +289,9 @@ class SelfAttentivePool2d(nn.Module):
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"SelfAttentivePool2d: x must be (N, {self.in_channels}, H, W), got {tuple(x.shape)}")
         least = self.window.patch_size if self.border == "stretch" else (1, 1)
-        for size, kernel, pad, patch in zip(x.shape[2:], self.window.kernel_size, self.window.padding, least, strict=True):
+        for size, kernel, pad, patch in zip(
+            x.shape[2:], self.window.kernel_size, self.window.padding, least, strict=True
+        ):
             if size + 2 * pad < kernel or size < patch:
                 raise ValueError(
                     f"SelfAttentivePool2d: the map must be at least as large as the window {self.window.kernel_size} "

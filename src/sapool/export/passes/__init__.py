@@ -1,11 +1,13 @@
-"""Rewrites of a network before it is converted: same outputs, smaller arena."""
+"""Rewrites of a network before it is converted, and of the file after: same outputs, smaller arena."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from sapool.export.passes.adjy_matmul import use_adjy_matmul
 from sapool.export.passes.affine_gate import use_affine_gate
 from sapool.export.passes.cap_keys import cap_keys
 from sapool.export.passes.constant_position import freeze_positions
@@ -22,6 +24,11 @@ PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
     "constant_position": freeze_positions,
 }
 
+# On the converted file: each takes its ``ModelT`` (changed in place) and returns how many places it changed.
+FILE_PASSES: dict[str, Callable[[Any], int]] = {
+    "adjy_matmul": use_adjy_matmul,
+}
+
 
 def choose_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names that ``"all"``, ``"none"``, a comma-separated text or a sequence stands for, in order.
@@ -29,17 +36,23 @@ def choose_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
+    known = (*PASSES, *FILE_PASSES)
     if passes == "all":
-        return tuple(PASSES)
+        return known
     if passes == "none":
         return ()
     wanted = [name.strip() for name in passes.split(",")] if isinstance(passes, str) else list(passes)
     for name in wanted:
-        if name not in PASSES:
-            raise ValueError(f"unknown pass {name!r}: choose from all, none, {', '.join(PASSES)}")
-    return tuple(name for name in PASSES if name in wanted)
+        if name not in known:
+            raise ValueError(f"unknown pass {name!r}: choose from all, none, {', '.join(known)}")
+    return tuple(name for name in known if name in wanted)
 
 
 def apply_passes(model: nn.Module, images: Tensor, passes: Sequence[str]) -> tuple[str, ...]:
-    """Apply the named passes to ``model`` in place; returns those that changed something."""
-    return tuple(name for name in passes if PASSES[name](model, images))
+    """Apply those of the named passes that work on a network, in place; returns those that changed something."""
+    return tuple(name for name in passes if name in PASSES and PASSES[name](model, images))
+
+
+def apply_file_passes(model: Any, passes: Sequence[str]) -> tuple[str, ...]:
+    """Apply those of the named passes that work on a ``ModelT``, in place; returns those that changed something."""
+    return tuple(name for name in passes if name in FILE_PASSES and FILE_PASSES[name](model))

@@ -25,8 +25,8 @@ def cap_keys(model: nn.Module, images: Tensor) -> int:
         tokens = max((shape[2] * shape[3] for (shape,) in inputs.get(name, [])), default=0)
         if tokens > MAX_KEYS and (attention.max_keys is None or attention.max_keys > MAX_KEYS):
             warnings.warn(
-                f"{name} attends to {tokens} keys; int8 soft-max can bear {MAX_KEYS}, so its keys are averaged down for "
-                f"export, which changes its outputs: train with max_keys={MAX_KEYS} instead",
+                f"{name} attends to {tokens} keys; int8 soft-max can bear {MAX_KEYS}, so its keys are averaged down "
+                f"for export, which changes its outputs: train with max_keys={MAX_KEYS} instead",
                 stacklevel=2,
             )
             attention.max_keys = MAX_KEYS

@@ -35,19 +35,24 @@ class MergedAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Attend over ``tokens`` (N, E, h, w)."""
-        queries, keys = as_sequence(tokens), as_sequence(self.whole.cap_keys(tokens))
-        heads = [torch.softmax(score(queries) @ keys.transpose(1, 2), dim=-1) @ keys for score in self.scores]
+        kept = self.whole.cap_keys(tokens)
+        keys, turned = as_sequence(kept), kept.flatten(2)
+        heads = []
+        for score in self.scores:
+            scores = as_sequence(score(tokens)) @ keys.transpose(1, 2)
+            heads.append(torch.softmax(scores, dim=-1) @ turned.transpose(1, 2))
         joined = torch.cat(heads, dim=2) if len(heads) > 1 else heads[0]
         return as_map(joined, tokens.shape[2], tokens.shape[3])
 
 
-def _merged_scores(attention: TokenAttention, rows: slice, scale: float) -> nn.Linear:
-    """Return x -> (x M + b) of one head, in nn.Linear's layout (weights transposed)."""
+def _merged_scores(attention: TokenAttention, rows: slice, scale: float) -> nn.Conv2d:
+    """Return x -> (x M + b) of one head as a 1x1 convolution: its kernel rounds alike in both interpreters."""
     key = attention.key.weight[rows]
-    merged = nn.Linear(key.shape[1], key.shape[1], dtype=key.dtype)
+    weight = key.t() @ attention.query.weight[rows] * scale
+    merged = nn.Conv2d(key.shape[1], key.shape[1], 1, bias=False, dtype=key.dtype)
     with torch.no_grad():
-        merged.weight.copy_(key.t() @ attention.query.weight[rows] * scale)
-        merged.bias.copy_(key.t() @ attention.query.bias[rows] * scale)
+        merged.weight.copy_(weight[:, :, None, None])
+    merged.bias = nn.Parameter((key.t() @ attention.query.bias[rows] * scale).detach())
     return merged
 
 
@@ -59,11 +64,12 @@ def _merged_restore(attention: TokenAttention, restore: nn.Conv2d) -> nn.Conv2d:
         out[:, start : start + width] @ attention.value.weight[start : start + width]
         for start in range(0, width * attention.num_heads, width)
     ]
-    merged = nn.Conv2d(len(parts) * restore.in_channels, restore.out_channels, 1, dtype=restore.weight.dtype)
+    width_in = len(parts) * restore.in_channels
+    merged = nn.Conv2d(width_in, restore.out_channels, 1, bias=False, dtype=restore.weight.dtype)
     bias = out @ attention.value.bias + restore.weight[:, :, 0, 0] @ attention.project.bias
     with torch.no_grad():
         merged.weight.copy_(torch.cat(parts, dim=1)[:, :, None, None])
-        merged.bias.copy_(bias if restore.bias is None else bias + restore.bias)
+    merged.bias = nn.Parameter((bias if restore.bias is None else bias + restore.bias).detach())
     return merged
 
 
@@ -74,6 +80,6 @@ def merge_attention(model: nn.Module, images: Tensor) -> int:
         if isinstance(pool.attention, TokenAttention) and pool.attention.num_heads <= MOST_HEADS:
             attention = pool.attention
             pool.restore = _merged_restore(attention, pool.restore)
-            pool.attention = MergedAttention(attention)
+            pool.add_module("attention", MergedAttention(attention))
             changed += 1
     return changed

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sapool.layers import LearnedPosition2d, SelfAttentivePool2d, TokenAttention
+from sapool.layers.self_attentive import embedding_width
+from tests.layers.oracle import literal_pool, literal_weight, plain_norms, randomize, weighted_loops
+
+VECTORS = Path(__file__).parents[1] / "data" / "authors_vectors"
+
+
+def make(
+    *args: Any, size: tuple[int, int] = (12, 12), batch: int = 2, seed: int = 0, **kwargs: Any
+) -> tuple[SelfAttentivePool2d, Tensor]:
+    torch.manual_seed(seed)
+    pool = SelfAttentivePool2d(*args, **kwargs)
+    randomize(pool, seed)
+    return pool, torch.randn(batch, args[0], *size)
+
+
+CASES = [
+    # kernel, patch, normalised, heads, size
+    (2, 1, True, 2, (8, 10)),
+    (2, 1, False, 1, (9, 7)),
+    (2, 2, False, 2, (12, 12)),
+    (2, 4, False, 2, (8, 16)),
+    (4, 2, True, 4, (12, 8)),
+    (4, 2, False, 2, (14, 14)),
+    (3, 2, True, 2, (12, 12)),
+    (6, 2, True, 2, (12, 18)),
+    (2, 3, True, 2, (12, 12)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "patch", "norm", "heads", "size"), CASES)
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_the_literal_formula(
+    kernel: int, patch: int, norm: bool, heads: int, size: tuple[int, int], training: bool
+) -> None:
+    pool, x = make(8, kernel, size=size, patch_size=patch, window_norm=norm, num_heads=heads)
+    if any(side % patch for side in size):
+        pytest.fail("the literal formula is only defined where the patch divides the map")
+    pool.train(training)
+    norms = plain_norms(pool)
+    expected = literal_pool(pool, x, norms)
+    torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-5)
+    # In training the statistics must be those of the full-resolution form, the unbiased variance included.
+    for own, plain in zip((pool.embed_norm, pool.restore_norm), norms, strict=True):
+        torch.testing.assert_close(own.running_mean, plain.running_mean, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(own.running_var, plain.running_var, atol=1e-6, rtol=1e-5)
+        assert torch.equal(own.num_batches_tracked, plain.num_batches_tracked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["nlp_p1_win", "nlp_p2_nowin"])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_paper_form_gives_the_authors_numbers(name: str, mode: str) -> None:
+    held = np.load(VECTORS / f"{name}.npz")
+    meta = json.loads(str(held["meta"]))
+    pool = SelfAttentivePool2d.paper(
+        meta["channels"],
+        meta["kernel_size"],
+        meta["stride"],
+        patch_size=meta["patch_size"],
+        num_heads=meta["num_heads"],
+        window_norm=meta["window_norm"],
+    )
+    pool.load_state_dict(_authors_state(held))
+    pool.train(mode == "train")
+    x = torch.from_numpy(held["x"]).requires_grad_()
+    y = pool(x)
+    y.backward(torch.linspace(-1, 1, y.numel()).view_as(y))
+    np.testing.assert_allclose(y.detach().numpy(), held[f"y_{mode}"], atol=1e-5)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), held[f"grad_x_{mode}"], atol=1e-5)
+
+
+def _authors_state(held: Any) -> dict[str, Tensor]:
+    prefix = "sd/logit.pool_weight."
+    theirs = {k.removeprefix(prefix): torch.from_numpy(np.array(held[k])) for k in held.files if k.startswith(prefix)}
+    ours = {
+        "position.row": theirs["pos_embed.row_embed.weight"],
+        "position.column": theirs["pos_embed.col_embed.weight"],
+        "attention.project.weight": theirs["multihead_attn.out_proj.weight"],
+        "attention.project.bias": theirs["multihead_attn.out_proj.bias"],
+    }
+    for index, part in enumerate(("query", "key", "value")):
+        for kind in ("weight", "bias"):
+            ours[f"attention.{part}.{kind}"] = theirs[f"multihead_attn.in_proj_{kind}"].chunk(3)[index]
+    names = {"downsample.0": "embed", "downsample.1": "embed_norm", "restore.0": "restore", "restore.1": "restore_norm"}
+    for (old, new), (key, value) in itertools.product(names.items(), theirs.items()):
+        if key.startswith(old + "."):
+            ours[new + key.removeprefix(old)] = value
+    return ours
+
+
+def test_stretched_border_follows_the_authors_rule() -> None:
+    """A map that the patch does not divide: floor tokens, nearest stretch over the whole map."""
+    pool, x = make(4, 2, size=(9, 11), patch_size=2, window_norm=True and False, border="stretch")
+    for training in (False, True):
+        pool.train(training)
+        weight = literal_weight(pool, x, plain_norms(pool))
+        expected = weighted_loops(x, weight, (2, 2), (2, 2), normalize=False)
+        torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_padded_border_attends_to_every_pixel() -> None:
+    pool, x = make(4, 2, size=(7, 5), patch_size=4)
+    pool.eval()
+    x.requires_grad_()
+    tokens = pool._embed(x)
+    assert tokens.shape[2:] == (2, 2)
+    tokens.sum().backward()
+    assert x.grad is not None
+    assert (x.grad[:, :, -1, :].abs().sum() > 0) and (x.grad[:, :, :, -1].abs().sum() > 0)
+    padded = F.pad(x.detach(), (0, 3, 0, 1))
+    weight = literal_weight(pool, padded, plain_norms(pool))[:, :, :7, :5]
+    expected = weighted_loops(x.detach(), weight, (2, 2), (2, 2), normalize=False)
+    torch.testing.assert_close(pool(x.detach()), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("patch", "kernel"), [(2, 2), (4, 2), (6, 3)])
+def test_a_collapsing_configuration_is_average_pooling_and_is_refused(patch: int, kernel: int) -> None:
+    with pytest.raises(ValueError, match=r"average pooling.*patch_size smaller than the stride, or window_norm=False"):
+        SelfAttentivePool2d(4, kernel, patch_size=patch, window_norm=True)
+    # The reason, measured: with the same weights the literal formula is the average.
+    pool, x = make(4, kernel, patch_size=patch, window_norm=False)
+    pool.eval()
+    weight = literal_weight(pool, x, plain_norms(pool))
+    literal = weighted_loops(x, weight, (kernel, kernel), (kernel, kernel), normalize=True)
+    torch.testing.assert_close(literal, F.avg_pool2d(x, kernel), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kwargs", [{"window_norm": True, "patch_size": 1}, {"patch_size": 3, "window_norm": True}, {}])
+def test_configurations_that_do_not_collapse_differ_from_average_pooling(kwargs: dict[str, Any]) -> None:
+    pool, x = make(4, 2, **kwargs)
+    # In training mode: the BatchNorm brings the weights' variation to full scale, as a trained layer's would be.
+    assert (pool.train()(x) - F.avg_pool2d(x, 2)).abs().max() > 1e-2
+
+
+def test_keys_are_capped_only_above_the_cap() -> None:
+    torch.manual_seed(0)
+    attention = TokenAttention(8, 2, max_keys=16)
+    small, large = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 7, 9)
+    assert attention.cap_keys(small) is small
+    capped = attention.cap_keys(large)
+    assert capped.shape[2] * capped.shape[3] <= 16
+    torch.testing.assert_close(capped[:, :, 0, 0], large[:, :, :3, :3].mean((2, 3)))
+    # The last window holds what is left over, and zeros around the map are not counted.
+    torch.testing.assert_close(capped[:, :, -1, -1], large[:, :, 6:, 6:].mean((2, 3)))
+    assert attention(large).shape == large.shape
+
+
+@pytest.mark.parametrize("size", [(1, 600), (600, 1), (2, 300), (33, 17), (64, 64)])
+def test_the_cap_holds_for_every_map(size: tuple[int, int]) -> None:
+    keys = TokenAttention(4, 1, max_keys=256).cap_keys(torch.randn(1, 4, *size))
+    assert keys.shape[2] * keys.shape[3] <= 256
+
+
+def test_uncapped_keys_change_nothing_below_the_cap() -> None:
+    pool, x = make(4, 2, patch_size=2, max_keys=256)
+    other = copy.deepcopy(pool)
+    other.attention.max_keys = None
+    torch.testing.assert_close(pool.eval()(x), other.eval()(x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "heads", "ratio", "width"),
+    [
+        (96, 64, 1.0, 128),
+        (160, 64, 1.0, 128),
+        (320, 128, 1.0, 256),
+        (40, 16, 1.0, 32),
+        (17, 1, 1.0, 17),
+        (2, 8, 0.25, 8),
+    ],
+)
+def test_embedding_width_rounds_as_the_authors_do(channels: int, heads: int, ratio: float, width: int) -> None:
+    assert embedding_width(channels, heads, ratio) == width
+
+
+def test_odd_embedding_width_gives_the_columns_the_smaller_half() -> None:
+    pool, x = make(5, 2, num_heads=1, patch_size=2)
+    assert pool.position is not None
+    assert pool.position.column.shape[1] == 2
+    assert pool.position.row.shape[1] == 3
+    assert pool(x).shape == (2, 5, 6, 6)
+
+
+def test_position_tables_stretch_over_longer_maps_end_to_end() -> None:
+    position = LearnedPosition2d(4, length=3)
+    found = position(5, 3)
+    torch.testing.assert_close(found[0, 2:, 0, 0], position.row[0])
+    torch.testing.assert_close(found[0, 2:, 2, 0], position.row[1])
+    torch.testing.assert_close(found[0, 2:, 1, 0], (position.row[0] + position.row[1]) / 2)
+    torch.testing.assert_close(found[0, :2, 0, 2], position.column[2])
+
+
+def test_position_can_be_left_out() -> None:
+    pool, x = make(4, 2, position=None)
+    assert pool.position is None
+    torch.testing.assert_close(pool.eval()(x), literal_pool(pool, x, plain_norms(pool)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "kwargs", [{"patch_size": 1, "window_norm": True}, {"patch_size": 2}, {"max_keys": 4, "patch_size": 1}]
+)
+def test_gradients_are_right(kwargs: dict[str, Any], training: bool) -> None:
+    torch.manual_seed(0)
+    pool = SelfAttentivePool2d(2, 2, num_heads=1, position_size=4, **kwargs).double()
+    randomize(pool)
+    pool.train(training)
+    x = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(pool, (x,), fast_mode=True)
+
+
+@pytest.mark.parametrize("kwargs", [{"patch_size": 1, "window_norm": True}, {"patch_size": 2}, {"patch_size": 4}])
+def test_every_weight_gets_a_gradient(kwargs: dict[str, Any]) -> None:
+    pool, x = make(4, 2, **kwargs)
+    (pool(x) * torch.randn(2, 4, 6, 6)).sum().backward()
+    for name, parameter in pool.named_parameters():
+        assert parameter.grad is not None
+        # The soft-max cancels the key's bias, a BatchNorm the bias before it.
+        if not name.endswith("bias"):
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_one_sample_never_depends_on_the_others_in_eval() -> None:
+    pool, x = make(4, 2, batch=3)
+    pool.eval()
+    torch.testing.assert_close(pool(x)[1:2], pool(x[1:2]), atol=1e-6, rtol=1e-6)
+
+
+def test_output_does_not_depend_on_memory_layout() -> None:
+    pool, x = make(4, 2)
+    pool.eval()
+    expected = pool(x)
+    strided = torch.randn(2, 4, 12, 24)[..., ::2]
+    torch.testing.assert_close(pool(x.to(memory_format=torch.channels_last)), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(pool(strided), pool(strided.contiguous()), atol=1e-6, rtol=1e-5)
+
+
+def test_half_precision_stays_finite_and_near() -> None:
+    pool, x = make(4, 2, patch_size=1, window_norm=True)
+    pool.eval()
+    near = pool.bfloat16()(x.bfloat16()).float()
+    assert torch.isfinite(near).all()
+    torch.testing.assert_close(near, pool.float()(x), atol=3e-2, rtol=3e-2)
+
+
+def test_state_dict_deepcopy_and_torch_export() -> None:
+    pool, x = make(4, 2, patch_size=4)
+    pool.eval()
+    other = SelfAttentivePool2d(4, 2, patch_size=4)
+    other.load_state_dict(pool.state_dict())
+    torch.testing.assert_close(other.eval()(x), pool(x), atol=0, rtol=0)
+    torch.testing.assert_close(copy.deepcopy(pool)(x), pool(x), atol=0, rtol=0)
+    exported = torch.export.export(pool, (x,)).module()
+    torch.testing.assert_close(exported(x), pool(x), atol=1e-6, rtol=1e-6)
+
+
+def test_one_token_in_training_is_a_clear_error() -> None:
+    pool, _ = make(4, 2, patch_size=2)
+    with pytest.raises(ValueError, match="more than one token"):
+        pool.train()(torch.randn(1, 4, 2, 2))
+    assert pool.eval()(torch.randn(1, 4, 2, 2)).shape == (1, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
+        ({"patch_size": 0}, "patch_size must be at least 1, got 0"),
+        ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
+        ({"max_keys": 0}, "max_keys must be at least 1, got 0"),
+        ({"embed_ratio": 0.0}, "embed_ratio must be positive, got 0.0"),
+        ({"padding": 2}, "padding must be 0 to kernel_size / 2, got 2"),
+        ({"position": "sine"}, r"position must be one of \('learned', None\), got 'sine'"),
+        ({"restoration": "cubic"}, "restoration must be one of"),
+        ({"border": "crop"}, "border must be one of"),
+    ],
+)
+def test_bad_arguments_name_the_rule_and_the_value(kwargs: dict[str, Any], said: str) -> None:
+    given: dict[str, Any] = {"in_channels": 4, "kernel_size": 2} | kwargs
+    with pytest.raises(ValueError, match=said):
+        SelfAttentivePool2d(**given)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (4, 8, 8), (2, 4, 1, 8)])
+def test_bad_maps_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="SelfAttentivePool2d: "):
+        SelfAttentivePool2d(4, 2)(torch.randn(*shape))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "ceil"), [(3, 2, 1, False), (2, 2, 0, True), (3, 1, 1, False), (5, 3, 2, True)]
+)
+@pytest.mark.parametrize("size", [(9, 12), (7, 8)])
+def test_output_is_as_large_as_average_poolings(
+    kernel: int, stride: int, padding: int, ceil: bool, size: tuple[int, int]
+) -> None:
+    pool, x = make(4, kernel, stride, padding, ceil, size=size, patch_size=1, window_norm=True)
+    expected = nn.AvgPool2d(kernel, stride, padding, ceil)(x)
+    assert pool(x).shape == expected.shape
+
+
+def test_weights_lie_between_one_and_e() -> None:
+    pool, x = make(4, 2)
+    weight = pool._weigh(pool.attention(pool._embed(x)), (12, 12), stretch=False)
+    assert weight.min() > 1
+    assert weight.max() < math.e
