@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sapool.optional import explain_missing
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sapool.downsampling import find_downsampling as find_downsampling
     from sapool.export import ExportError as ExportError
+    from sapool.export import InterpreterError as InterpreterError
     from sapool.export import Parity as Parity
-    from sapool.export import TflmError as TflmError
     from sapool.export import check_parity as check_parity
     from sapool.export import export_int8 as export_int8
     from sapool.export import measure_arena as measure_arena
@@ -50,7 +52,7 @@ _HOMES = {
     "sapool.export": (
         "ExportError",
         "Parity",
-        "TflmError",
+        "InterpreterError",
         "check_parity",
         "export_int8",
         "measure_arena",
@@ -74,6 +76,12 @@ _HOMES = {
     "sapool.tflite_file": ("TfliteError",),
     "sapool.training": ("ScatteredDigits", "TrainConfig", "load_data", "train"),
 }
+_EXTRA_OF = {
+    "sapool.export": "deploy",
+    "sapool.tflite_file": "deploy",
+    "sapool.training": "train",
+    "sapool.fitting": "train,deploy",
+}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, "__version__"])
@@ -82,9 +90,13 @@ __all__ = sorted([*_HOME_OF, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'sapool' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+    home = _HOME_OF[name]
+    try:
+        module = importlib.import_module(home)
+    except ImportError as error:
+        raise explain_missing(error, f"sapool.{name}", _EXTRA_OF.get(home, "all")) from error
+    globals()[name] = getattr(module, name)
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

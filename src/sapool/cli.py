@@ -18,6 +18,8 @@ try:
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
+from sapool.optional import explain_missing
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sapool.records import ArenaRecord, ExportRecord, RunRecord
 
 DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
+_EXPECTED = ("InterpreterError",)  # by name: importing it would need the deploy extra
 _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
 _WIDTH_OF_A_FILE = 132
 
@@ -309,11 +312,12 @@ def main() -> None:
         _messages.print("interrupted; the same command goes on where it stopped", markup=False)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, ImportError, OSError, RuntimeError) as error:
-        from sapool.export.tflm import TflmError
-
-        if os.environ.get("SAPOOL_DEBUG") or (isinstance(error, RuntimeError) and not isinstance(error, TflmError)):
+        # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
+        defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED
+        if defect or os.environ.get("SAPOOL_DEBUG"):
             raise
-        _messages.print(f"sapool: {error}", markup=False, soft_wrap=True)
+        said = explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error
+        _messages.print(f"sapool: {said}", markup=False, soft_wrap=True)
         raise SystemExit(MISTAKE) from None
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sapool.environment import describe_environment
-from sapool.export import check_parity, export_int8, measure_arena, model_header, randomize_norms, run_litert
+from sapool.export import check_parity, export_int8, measure_arena, model_header, randomize_norms, run_images
 from sapool.layers import check_pool_name
 from sapool.models import load_model
 from sapool.plan import supported_sites
@@ -258,8 +258,7 @@ class _Work:
         self.reporter.stage(f"{pool}: quantising to int8 and measuring on TensorFlow Lite Micro")
         export = export_int8(model, self.data.calibration(), path)
         arena = measure_arena(path)
-        data = path.read_bytes()
-        write_text_atomically(path.with_suffix(".h"), model_header(data, arena))
+        write_text_atomically(path.with_suffix(".h"), model_header(path.read_bytes(), arena))
         test_images, test_labels = gather(self.data.test)
         parity = check_parity(path, test_images[:PARITY_IMAGES])
         if parity.max_steps > PARITY_LIMIT_STEPS:
@@ -273,8 +272,8 @@ class _Work:
             "arena": arena,
             "export": export,
             "macs": export.macs,
-            "int8_val_accuracy": _int8_accuracy(data, *gather(self.data.val)),
-            "int8_test_accuracy": _int8_accuracy(data, test_images, test_labels),
+            "int8_val_accuracy": _int8_accuracy(path, *gather(self.data.val)),
+            "int8_test_accuracy": _int8_accuracy(path, test_images, test_labels),
             "parity_steps": parity.max_steps,
             "parity_images": parity.images,
         }
@@ -306,9 +305,9 @@ def _run_record(
     )
 
 
-def _int8_accuracy(data: bytes, images: torch.Tensor, labels: torch.Tensor) -> float:
+def _int8_accuracy(path: Path, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the share of images (N, C, H, W) that a ``.tflite`` classifies as labels (N,) say, run by LiteRT."""
-    predicted = torch.from_numpy(run_litert(data, images)).argmax(1)
+    predicted = torch.from_numpy(run_images(path, images)).argmax(1)
     return float((predicted == labels).float().mean())
 
 

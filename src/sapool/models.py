@@ -43,13 +43,13 @@ def _from_sapool(model: str, num_classes: int, pretrained: bool) -> nn.Module:
 
 
 def _from_timm(model: str, num_classes: int, pretrained: bool) -> nn.Module:
-    timm = require("timm", "train", "timm models")
+    timm = require("timm", "train", "a timm model")
     _check_known("timm", model.partition(".")[0], timm.list_models())
     return timm.create_model(model, pretrained=pretrained, num_classes=num_classes)
 
 
 def _from_torchvision(model: str, num_classes: int, pretrained: bool) -> nn.Module:
-    zoo = require("torchvision.models", "train", "torchvision models")
+    zoo = require("torchvision.models", "train", "a torchvision model")
     _check_known("torchvision", model, zoo.list_models(module=zoo))
     return zoo.get_model(model, weights="DEFAULT" if pretrained else None, num_classes=num_classes)
 

@@ -6,6 +6,17 @@ import importlib
 from typing import Any
 
 
+def explain_missing(error: ImportError, what: str, extra: str) -> ImportError:
+    """Return an ImportError that names the package ``what`` needs and the extra that brings it.
+
+    An error that says so already, or that is about something else than a missing package, comes back as it is.
+    """
+    if not isinstance(error, ModuleNotFoundError) or not error.name or error.name.startswith("sapool"):
+        return error
+    package = error.name.split(".")[0]
+    return ImportError(f"{what} needs the package {package!r}: pip install 'sapool[{extra}]'", name=error.name)
+
+
 def require(module: str, extra: str, purpose: str) -> Any:
     """Import ``module``.
 
@@ -15,8 +26,4 @@ def require(module: str, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise
-        raise ImportError(
-            f"{purpose} need the package {module.split('.')[0]!r}: pip install 'sapool[{extra}]'", name=error.name
-        ) from error
+        raise explain_missing(error, purpose, extra) from error

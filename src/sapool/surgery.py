@@ -65,7 +65,7 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False) -> Re
         raise ValueError("the plan changes nothing: every site keeps its stride and gets no pool")
     graph_module = traced.module
     nodes = {node.name: node for node in graph_module.graph.nodes}
-    changes = [_Change(graph_module, sites[entry.site], entry, nodes) for entry in plan.sites]
+    changes = [_Change(graph_module, sites[entry.site], entry, nodes, target.training) for entry in plan.sites]
     replaced = tuple(change.make() for change in changes)
     graph_module.graph.lint()
     graph_module.recompile()
@@ -96,9 +96,14 @@ class _Change:
     """One site's change inside a traced module."""
 
     def __init__(
-        self, module: fx.GraphModule, site: DownsamplingSite, entry: SitePlan, nodes: dict[str, fx.Node]
+        self,
+        module: fx.GraphModule,
+        site: DownsamplingSite,
+        entry: SitePlan,
+        nodes: dict[str, fx.Node],
+        training: bool,
     ) -> None:
-        self.module, self.site, self.entry, self.nodes = module, site, entry, nodes
+        self.module, self.site, self.entry, self.nodes, self.training = module, site, entry, nodes, training
         self._old_strides: list[tuple[nn.Conv2d, tuple[int, ...]]] = []
 
     def make(self) -> Replaced:
@@ -115,7 +120,7 @@ class _Change:
 
     def _insert_pool(self) -> nn.Module:
         entry = self.entry
-        pool = create_pool(entry.pool, self.site.out_channels, entry.pool_stride, **entry.kwargs)
+        pool = create_pool(entry.pool, self.site.out_channels, entry.pool_stride, **entry.kwargs).train(self.training)
         reference = next(self.module.parameters(), None)
         if reference is not None:
             pool.to(reference.device, reference.dtype if reference.is_floating_point() else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def parse(data: bytes) -> Any:
     The quantiser writes large constants behind the flatbuffer (a buffer's offset and size); TensorFlow Lite Micro does
     not know such buffers and would take the weights for activations.
     """
-    schema = schema()
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    fb = schema()
+    model = fb.ModelT.InitFromObj(fb.Model.GetRootAsModel(data, 0))
     for buffer in model.buffers:
         if buffer.offset > 1:  # 0: inline; 1: the format's marker for "not yet known"
             end = buffer.offset + buffer.size
@@ -117,6 +118,41 @@ def count_operators(data: bytes) -> Counter[str]:
     return Counter(operator_names(parse(data)))
 
 
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape, numpy type and quantisation of a model's input or output; ``scale`` 0 means not quantised."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+def input_output(data: bytes) -> tuple[TensorInfo, TensorInfo]:
+    """Return what a model with one input and one output takes and makes.
+
+    Raises:
+        TfliteError: it has several, or of a type that is no number.
+    """
+    graph = parse(data).subgraphs[0]
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise TfliteError(
+            f"a model must have one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}"
+        )
+    return _tensor_info(graph.tensors[graph.inputs[0]]), _tensor_info(graph.tensors[graph.outputs[0]])
+
+
+def _tensor_info(tensor: Any) -> TensorInfo:
+    names = {value: name.lower() for name, value in vars(schema().TensorType).items() if isinstance(value, int)}
+    dtype = names.get(tensor.type, "")
+    if dtype not in ("float32", "int8", "uint8", "int16", "int32"):
+        raise TfliteError(f"inputs and outputs must be float32, int8, uint8, int16 or int32, got {dtype}")
+    quantization = tensor.quantization
+    scaled = quantization is not None and quantization.scale is not None and len(quantization.scale) == 1
+    scale, zero_point = (float(quantization.scale[0]), int(quantization.zeroPoint[0])) if scaled else (0.0, 0)
+    return TensorInfo(tuple(int(n) for n in tensor.shape), dtype, scale, zero_point)
+
+
 def count_macs(data: bytes) -> int:
     """Count the multiply-accumulates of one inference: convolutions, fully connected layers and matrix products.
 
@@ -144,8 +180,12 @@ def _macs(name: str, shapes: list[tuple[int, ...]], op: Any) -> int:
 
 def resolver_method(operator: str) -> str:
     """Return the ``MicroMutableOpResolver`` method that registers an operator: ``CONV_2D`` -> ``AddConv2D``."""
-    irregular = {"LOGISTIC": "Logistic", "BATCH_MATMUL": "BatchMatMul", "L2_NORMALIZATION": "L2Normalization"}
+    irregular = {
+        "BATCH_MATMUL": "BatchMatMul",
+        "CUMSUM": "CumSum",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+    }
     if operator in irregular:
         return f"Add{irregular[operator]}"
-    words = [word.capitalize() for word in operator.split("_")]
-    return "Add" + re.sub(r"(\d)d\b", lambda found: found[1] + "D", "".join(words))
+    words = "".join(word.capitalize() for word in operator.split("_"))
+    return "Add" + re.sub(r"\dd$|v\d$", lambda found: found[0].upper(), words)

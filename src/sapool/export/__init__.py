@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from sapool.export.header import model_header
+from sapool.export.interpreters import InterpreterError, measure_arena, run_interpreter
 from sapool.export.litert import ExportError, export_int8
-from sapool.export.parity import Parity, check_parity, run_litert
+from sapool.export.parity import Parity, check_parity, run_images
 from sapool.export.passes import FILE_PASSES, PASSES
-from sapool.export.tflm import TflmError, measure_arena, run_tflm
 from sapool.export.untrained import randomize_norms
 
 __all__ = [
     "FILE_PASSES",
     "PASSES",
     "ExportError",
+    "InterpreterError",
     "Parity",
-    "TflmError",
     "check_parity",
     "export_int8",
     "measure_arena",
     "model_header",
     "randomize_norms",
-    "run_litert",
-    "run_tflm",
+    "run_images",
+    "run_interpreter",
 ]

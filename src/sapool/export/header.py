@@ -39,7 +39,7 @@ def model_header(data: bytes, arena: ArenaRecord) -> str:
 #endif
 
 static const unsigned int sapool_model_len = {len(data)};
-static SAPOOL_ALIGNED const unsigned char sapool_model[] = {{
+SAPOOL_ALIGNED static const unsigned char sapool_model[] = {{
   {body}
 }};
 

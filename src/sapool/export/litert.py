@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sapool.export._quiet import captured_output
-from sapool.export.parity import dequantized_scores, run_litert
+from sapool.export.interpreters import InterpreterError
+from sapool.export.parity import dequantize, run_images
 from sapool.export.passes import apply_file_passes, apply_passes, choose_passes
 from sapool.graph import evaluating
 from sapool.optional import require
 from sapool.records import ExportRecord, write_bytes_atomically
-from sapool.tflite_file import count_macs, pack, parse, shorten_names
+from sapool.tflite_file import count_macs, input_output, pack, parse, shorten_names
 
 CALIBRATION_LIMIT = 256
 _CHECKED_IMAGES = 16
@@ -68,6 +69,7 @@ def export_int8(
     applied += apply_file_passes(file, chosen)
     shorten_names(file)
     data = pack(file)
+    scores = _int8_scores(data, checked)
     write_bytes_atomically(Path(path), data)
     return ExportRecord(
         path=str(path),
@@ -75,7 +77,7 @@ def export_int8(
         macs=count_macs(data),
         passes=applied,
         float_error=float((got - expected).abs().max()),
-        int8_snr_db=_snr_db(expected, dequantized_scores(data, run_litert(data, checked))),
+        int8_snr_db=_snr_db(expected, scores),
     )
 
 
@@ -128,9 +130,21 @@ def _quantize(float_model: bytes, images: Tensor) -> bytes:
 
 
 def _signature_samples(model: bytes, samples: NDArray[np.float32]) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
-    interpreter = require("ai_edge_litert.interpreter", "deploy", _PURPOSE).Interpreter(model_content=model)
-    ((key, signature),) = interpreter.get_signature_list().items()
-    return {key: [{signature["inputs"][0]: sample[None]} for sample in samples]}
+    (signature,) = parse(model).signatureDefs
+    place = signature.inputs[0].name.decode()
+    return {signature.signatureKey.decode(): [{place: sample[None]} for sample in samples]}
+
+
+def _int8_scores(data: bytes, images: Tensor) -> NDArray[np.float32]:
+    """Return the int8 model's scores (N, classes) before anything is written: one that can't run is no export."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.tflite"
+        path.write_bytes(data)
+        try:
+            outputs = run_images(path, images)
+        except InterpreterError as error:
+            raise ExportError(f"the int8 model does not run: {str(error).partition(': ')[2]}") from error
+    return dequantize(input_output(data)[1], outputs)
 
 
 def _reason(error: Exception, said: str) -> str:

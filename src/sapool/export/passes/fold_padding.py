@@ -20,7 +20,7 @@ def fold_padding(model: nn.Module, images: Tensor) -> int:
     for name, conv in modules_of(model, nn.Conv2d):
         calls = inputs.get(name, [])
         if type(conv) is nn.Conv2d and len(calls) == 1 and _needs_pad(conv, calls[0][0][2:]):
-            folded += _enlarge(conv)
+            folded += _enlarge(conv, calls[0][0][2:])
     return folded
 
 
@@ -38,12 +38,15 @@ def _same_padding_before(size: int, kernel: int, stride: int) -> int:
     return max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
 
 
-def _enlarge(conv: nn.Conv2d) -> bool:
-    (kh, kw), (sh, sw) = conv.kernel_size, conv.stride
-    ph, pw = (int(p) for p in conv.padding)
-    rows, columns = sh + 2 * ph, sw + 2 * pw
-    if rows < kh or columns < kw:
-        return False
-    conv.weight = nn.Parameter(F.pad(conv.weight, (0, columns - kw, 0, rows - kh)), requires_grad=False)
-    conv.kernel_size = (rows, columns)
+def _enlarge(conv: nn.Conv2d, size: tuple[int, int]) -> bool:
+    """Append zero rows and columns to the kernel, if the output keeps its size with them."""
+    larger = []
+    for n, k, s, p in zip(size, conv.kernel_size, conv.stride, (int(p) for p in conv.padding), strict=True):
+        side = s + 2 * p
+        if side < k or (n + 2 * p - side) // s != (n + 2 * p - k) // s:
+            return False
+        larger.append(side)
+    extra = (0, larger[1] - conv.kernel_size[1], 0, larger[0] - conv.kernel_size[0])
+    conv.weight = nn.Parameter(F.pad(conv.weight, extra), requires_grad=False)
+    conv.kernel_size = (larger[0], larger[1])
     return True

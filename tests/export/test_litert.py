@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from torch import Tensor, nn
+
+import sapool
+from sapool.export import ExportError, check_parity, export_int8, measure_arena, randomize_norms
+from tests.conftest import images, pooled_net
+
+
+@pytest.mark.slow
+def test_export_takes_channel_last_int8_and_answers_like_the_network(tmp_path: Path) -> None:
+    model, path = pooled_net(), tmp_path / "m.tflite"
+    record = export_int8(model, (batch for batch in images(16).split(5)), path)
+    details = Interpreter(str(path)).get_input_details()[0]
+    assert tuple(details["shape"]) == (1, 32, 32, 3)
+    assert details["dtype"] == np.int8
+    assert record.flash_bytes == path.stat().st_size
+    assert record.float_error < 5e-3
+    assert record.int8_snr_db > 25
+    assert check_parity(path, images(16)).max_steps == 0
+
+
+@pytest.mark.slow
+def test_every_pool_exports_and_runs_in_tflm(tmp_path: Path) -> None:
+    model = sapool.load_model("sapool:tiny", 10)
+    for pool in sapool.list_pools():
+        net = sapool.apply_plan(model, sapool.make_plan(model, 32, pool, [4, 2, 1, 1])).model
+        path = tmp_path / f"{pool}.tflite"
+        record = export_int8(randomize_norms(net), [images(4)], path)
+        assert measure_arena(path).total_bytes > 0
+        assert check_parity(path, images(4)).max_steps <= 1
+        assert record.int8_snr_db > 15, pool
+
+
+@pytest.mark.slow
+def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
+    model = pooled_net().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export_int8(model, [images(4)], tmp_path / "m.tflite")
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.branch = nn.Sequential(nn.Conv2d(8, 32, 1), nn.ReLU(), nn.Conv2d(32, 8, 1), nn.BatchNorm2d(8))
+        nn.init.zeros_(self.branch[-1].weight)  # type: ignore[arg-type]
+        self.classifier = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        return self.classifier((x + self.branch(x)).mean((2, 3)))
+
+
+@pytest.mark.slow
+def test_a_branch_that_starts_at_zero_is_measured_once_norms_are_randomised(tmp_path: Path) -> None:
+    folded, whole = tmp_path / "folded.tflite", tmp_path / "whole.tflite"
+    export_int8(Residual().eval(), [images(4)], folded)
+    export_int8(randomize_norms(Residual().eval()), [images(4)], whole)
+    assert measure_arena(whole).head_bytes > 1.5 * measure_arena(folded).head_bytes
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"),
+    [
+        ([], "at least one image"),
+        ([torch.zeros(3, 32, 32)], r"shape \(N, C, H, W\)"),
+        ([images().byte()], "float tensors"),
+    ],
+)
+def test_bad_calibration_is_refused(calibration: list[Tensor], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        export_int8(pooled_net(), calibration, tmp_path / "m.tflite")
+    assert not (tmp_path / "m.tflite").exists()
+
+
+def test_a_network_that_gives_no_scores_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="scores"):
+        export_int8(nn.Conv2d(3, 4, 3), [images()], tmp_path / "m.tflite")
+
+
+@pytest.mark.slow
+def test_what_the_converter_refuses_is_one_line_and_no_file(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.svd(x.mean(1)).S
+
+    with pytest.raises(ExportError, match="the converter refuses Odd: ") as caught:
+        export_int8(Odd(), [images(2)], tmp_path / "m.tflite")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+import sapool
+from sapool.records import PoolingPlan
+
+
+@pytest.fixture(scope="module")
+def tiny() -> nn.Module:
+    return sapool.load_model("sapool:tiny", 10)
+
+
+def strides_of(plan: PoolingPlan) -> list[tuple[int, int]]:
+    return [(site.conv_stride, site.pool_stride) for site in plan.sites]
+
+
+def test_the_old_reduction_goes_to_the_pool(tiny: nn.Module) -> None:
+    plan = sapool.make_plan(tiny, 64, "avg")
+    assert strides_of(plan) == [(1, 2)] * 4
+    assert plan.strides == (2, 2, 2, 2)
+
+
+def test_a_larger_reduction_leaves_the_convolution_its_stride(tiny: nn.Module) -> None:
+    assert strides_of(sapool.make_plan(tiny, 64, "avg", [4, 2, 2, 1])) == [(2, 2), (1, 2), (1, 2), (1, 1)]
+
+
+def test_one_that_is_no_multiple_goes_to_the_pool_whole(tiny: nn.Module) -> None:
+    assert strides_of(sapool.make_plan(tiny, 64, "avg", [3, 2, 1, 1]))[0] == (1, 3)
+
+
+def test_pairs_are_taken_as_they_are(tiny: nn.Module) -> None:
+    assert strides_of(sapool.make_plan(tiny, 64, "avg", [(1, 4), (2, 1), 2, 1])) == [(1, 4), (2, 1), (1, 2), (1, 1)]
+
+
+def test_strided_is_the_convolution_at_the_plans_stride(tiny: nn.Module) -> None:
+    assert strides_of(sapool.make_plan(tiny, 64, "strided", [4, 2, 2, 1])) == [(4, 1), (2, 1), (2, 1), (1, 1)]
+
+
+def test_planned_patches_leave_at_most_64_tokens(tiny: nn.Module) -> None:
+    plan = sapool.make_plan(tiny, 64, strides=[4, 2, 2, 1])
+    assert [site.kwargs.get("patch_size") for site in plan.sites] == [4, 2, 2, None]
+    assert sapool.make_plan(tiny, 224).sites[0].kwargs["patch_size"] == 28
+    given = sapool.make_plan(tiny, 64, patch_size=1, window_norm=True)
+    assert all(site.kwargs == {"patch_size": 1, "window_norm": True} for site in given.sites)
+
+
+def test_json_round_trip(tiny: nn.Module) -> None:
+    plan = sapool.make_plan(tiny, (3, 48, 64), strides=[4, 2, 2, 1])
+    assert PoolingPlan.from_json(plan.to_json()) == plan
+    for text in ("{", "[]", '{"sites": [{"x": 1}], "input_size": [3, 4, 4]}', '{"sites": []}'):
+        with pytest.raises(ValueError, match="not a pooling plan"):
+            PoolingPlan.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"pool": "agv"}, "unknown pooling 'agv': did you mean avg"),
+        ({"strides": [2, 2]}, r"one entry a down-sampling site, 4 in all, got \[2, 2\]: stem.0 \(now 2\)"),
+        ({"strides": [0, 2, 2, 2]}, "the stride of stem.0 must be at least 1, got 0"),
+        ({"strides": [8, 8, 8, 8]}, "shrink the map to nothing at blocks.2"),
+        ({"placement": "stage-left"}, "unknown placement 'stage-left': choose from block"),
+        ({"patch": 2}, "takes no keyword 'patch': it takes patch_size"),
+        ({"pool": "avg", "patch_size": 2}, "pooling 'avg' takes no keyword 'patch_size'"),
+    ],
+)
+def test_mistakes_are_named(tiny: nn.Module, kwargs: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        sapool.make_plan(tiny, 64, **kwargs)  # type: ignore[arg-type]
+
+
+def test_a_network_without_sites_is_refused() -> None:
+    with pytest.raises(ValueError, match="Linear has no down-sampling to plan"):
+        sapool.make_plan(nn.Linear(8, 8), 8)
+    with pytest.raises(ValueError, match="no down-sampling to plan: 0: its kernel"):
+        sapool.make_plan(nn.Sequential(nn.Conv2d(3, 4, 4, 4)), 8)

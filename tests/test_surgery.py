@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sapool
+from sapool.layers import SelfAttentivePool2d
+
+NETWORKS = [("sapool:tiny", 64, 4), ("timm:mobilenetv2_035", 96, 5), ("torchvision:mobilenet_v2", 64, 5)]
+
+
+@pytest.mark.parametrize(("name", "size", "count"), NETWORKS)
+@pytest.mark.parametrize("pool", ["self_attentive", "avg", "max", "strided"])
+def test_a_plan_goes_in_and_trains(name: str, size: int, count: int, pool: str) -> None:
+    torch.manual_seed(0)
+    model = sapool.load_model(name, 10)
+    strides = [4, *[2] * (count - 2), 1]
+    done = sapool.apply_plan(model, sapool.make_plan(model, size, pool, strides))
+    old, new = model.state_dict(), done.model.state_dict()
+    assert all(torch.equal(value, new[key]) for key, value in old.items())
+    scores = done.model(torch.rand(4, 3, size, size))
+    assert scores.shape == (4, 10)
+    F.cross_entropy(scores, torch.arange(4)).backward()
+    pools = [change.pool for change in done.replaced if change.pool is not None]
+    assert len(pools) == (0 if pool == "strided" else count - 1)
+    for parameter in (p for module in pools for p in module.parameters()):
+        assert parameter.grad is not None
+
+
+def by_hand(model: Any, x: Tensor) -> Tensor:
+    """sapool:tiny with average pooling at 4,2,2,1, written out."""
+    x = F.avg_pool2d(model.act(model.stem(x)), 2)
+    for index, block in enumerate(model.blocks):
+        block = copy.deepcopy(block)
+        block.depthwise[0].stride = (1, 1)
+        x = block(x)
+        if index in (0, 2):
+            x = F.avg_pool2d(x, 2)
+    return model.classifier(model.pool(model.head_act(model.head(x))).flatten(1))
+
+
+def test_average_pools_stand_where_the_plan_says() -> None:
+    torch.manual_seed(0)
+    model = sapool.load_model("sapool:tiny", 10).eval()
+    done = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg", [4, 2, 2, 1]))
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.equal(done.model(x), by_hand(model, x))
+
+
+def test_max_pooling_for_max_pooling_is_bit_identical() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2)
+    )
+    done = sapool.apply_plan(model, sapool.make_plan(model, 16, "max"))
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(done.model(x), model(x))
+    assert "pools.1" in dict(done.model.named_modules())
+
+
+def test_the_original_is_untouched_and_undo_gives_it_back() -> None:
+    model = sapool.load_model("sapool:tiny", 10).eval()
+    x = torch.rand(1, 3, 64, 64)
+    expected = model(x)
+    done = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg"))
+    assert torch.equal(model(x), expected)
+    assert done.undo() is model
+    shared = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg"), inplace=True)
+    assert next(shared.model.parameters()) is next(model.parameters())
+    assert not torch.equal(shared.model(x), expected)
+    assert shared.undo() is model
+    assert torch.equal(model(x), expected)
+
+
+def test_mode_dtype_and_frozen_weights_are_kept() -> None:
+    model = sapool.load_model("sapool:tiny", 10).double().eval()
+    model.requires_grad_(False)
+    done = sapool.apply_plan(model, sapool.make_plan(model, 64))
+    assert not done.model.training
+    assert not done.model.get_parameter("stem.0.weight").requires_grad
+    pools = [m for m in done.model.modules() if isinstance(m, SelfAttentivePool2d)]
+    assert len(pools) == 4
+    assert all(p.dtype == torch.float64 for pool in pools for p in pool.parameters())
+    assert done.model(torch.rand(1, 3, 64, 64, dtype=torch.float64)).dtype == torch.float64
+    assert all(not pool.training for pool in pools)
+
+
+def test_batch_norm_and_dropout_still_follow_the_mode() -> None:
+    torch.manual_seed(0)
+    model = sapool.load_model("torchvision:mobilenet_v2", 10)
+    net = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg")).model
+    x = torch.rand(2, 3, 64, 64)
+    assert not torch.equal(net.train()(x), net.train()(x))
+    assert torch.equal(net.eval()(x), net.eval()(x))
+
+
+def test_changing_nothing_is_an_error() -> None:
+    model = sapool.load_model("sapool:tiny", 10)
+    with pytest.raises(ValueError, match="the plan changes nothing"):
+        sapool.apply_plan(model, sapool.make_plan(model, 64, "strided"))
+
+
+def test_a_plan_for_another_model_is_an_error() -> None:
+    plan = sapool.make_plan(sapool.load_model("sapool:tiny", 10), 64, "avg")
+    other = sapool.load_model("timm:mobilenetv2_035", 10)
+    with pytest.raises(
+        ValueError, match=r"for another model: .* has no down-sampling site 'stem.0' \(it has conv_stem"
+    ):
+        sapool.apply_plan(other, plan)
+
+
+def test_a_replanned_network_can_be_planned_copied_and_saved_again() -> None:
+    torch.manual_seed(0)
+    model = sapool.load_model("sapool:tiny", 10).eval()
+    net = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg", [4, 2, 2, 1])).model
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(copy.deepcopy(net)(x), net(x))
+    assert [s.reduction for s in sapool.find_downsampling(net, 64) if hasattr(s, "reduction")] == [2, 2, 2, 2]
