@@ -149,7 +149,11 @@ def fit(
         learning_rate=learning_rate,
         seed=seed,
     )
-    summary = run_fit(config, out, _Terminal())
+    try:
+        summary = run_fit(config, out, _Terminal())
+    except KeyboardInterrupt:
+        _messages.print("interrupted; the same command goes on where it stopped", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(json.dumps(asdict(summary), indent=2) + "\n")
     else:
@@ -308,9 +312,6 @@ def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130."""
     try:
         app()
-    except KeyboardInterrupt:
-        _messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise SystemExit(INTERRUPTED) from None
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
         defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED

@@ -50,9 +50,9 @@ class Classifier(lightning.LightningModule):
             )
         return loss
 
-    def on_train_epoch_start(self) -> None:
-        """Make whatever is random in an epoch depend on the seed and the epoch alone, so that a restart repeats it."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make whatever is random in a step depend on the seed and the step alone, so that a restart repeats it."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -150,7 +150,14 @@ def train(
     classifier = Classifier(model, config, config.epochs * len(loader))
     progress = _Progress(reporter or SilentReporter(), name, config, len(loader))
     keeper = ModelCheckpoint(
-        checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, enable_version_counter=False
+        checkpoints,
+        "best",
+        monitor="val_accuracy",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+        # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
+        save_on_train_epoch_end=True,
     )
     last = checkpoints / "last.ckpt"
     with _calm_lightning():

@@ -1,0 +1,35 @@
+# Two commands do everything: `make demo` and `make test`. Both create what they need in .venv.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: demo test check lint types imports clean
+
+demo: $(VENV)/installed
+	$(BIN)/sapool fit
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+check: lint types imports
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+imports: $(VENV)/installed
+	$(BIN)/lint-imports
+
+# Written last, so that an interrupted installation is done again.
+$(VENV)/installed: pyproject.toml constraints.txt
+	command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is needed; say make PYTHON=path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist
