@@ -119,7 +119,7 @@ def test_fit_json_is_alone_on_stdout_and_nothing_fitting_is_3(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
-    arguments = ["fit", "--input-size", "24", "--ram", "64KiB", "--pools", "strided", "--epochs", "40", "--out", "out"]
+    arguments = ["fit", "--input-size", "24", "--ram", "64KiB", "--pools", "strided", "--epochs", "12", "--out", "out"]
     command = [sys.executable, "-m", "sapool.cli", *arguments]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         last = tmp_path / "out" / "strided" / "checkpoints" / "last.ckpt"

@@ -139,7 +139,8 @@ class ExportRecord:
         macs: multiply-accumulates of one inference, counted on the file's own operators.
         passes: rewrites that were applied, in order.
         float_error: largest absolute difference between the network's outputs and those of its rewritten form.
-        int8_snr_db: power of the float outputs over that of the int8 error, on calibration images, in decibels.
+        int8_snr_db: power of the float outputs over that of the int8 error, on calibration images, in decibels;
+            None where one of the two is zero.
     """
 
     path: str
@@ -147,7 +148,7 @@ class ExportRecord:
     macs: int
     passes: tuple[str, ...]
     float_error: float
-    int8_snr_db: float
+    int8_snr_db: float | None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def test_export_takes_channel_last_int8_and_answers_like_the_network(tmp_path: P
     assert details["dtype"] == np.int8
     assert record.flash_bytes == path.stat().st_size
     assert record.float_error < 5e-3
+    assert record.int8_snr_db is not None
     assert record.int8_snr_db > 25
     assert check_parity(path, images(16)).max_steps == 0
 
@@ -35,6 +36,7 @@ def test_every_pool_exports_and_runs_in_tflm(tmp_path: Path) -> None:
         record = export_int8(randomize_norms(net), [images(4)], path)
         assert measure_arena(path).total_bytes > 0
         assert check_parity(path, images(4)).max_steps <= 1
+        assert record.int8_snr_db is not None
         assert record.int8_snr_db > 15, pool
 
 

@@ -153,7 +153,7 @@ def _reason(error: Exception, said: str) -> str:
     return next((line.strip() for line in lines if line.strip()), type(error).__name__)[:300]
 
 
-def _snr_db(expected: Tensor, got: NDArray[np.float32]) -> float:
+def _snr_db(expected: Tensor, got: NDArray[np.float32]) -> float | None:
     reference = expected.numpy().astype(np.float64)
-    noise = float(np.square(got - reference).mean())
-    return float("inf") if noise == 0 else float(10 * np.log10(np.square(reference).mean() / noise))
+    signal, noise = float(np.square(reference).mean()), float(np.square(got - reference).mean())
+    return float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None
