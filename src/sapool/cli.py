@@ -301,7 +301,10 @@ def _show_arena(arena: ArenaRecord, path: Path, record: ExportRecord | None = No
             ("MACs", f"{record.macs:,}"),
             ("passes that changed it", ", ".join(record.passes) or "none"),
             ("largest float error of the passes", f"{record.float_error:.1e}"),
-            ("int8 signal to noise on calibration", "-" if record.int8_snr_db is None else f"{record.int8_snr_db:.1f} dB"),
+            (
+                "int8 signal to noise on calibration",
+                "-" if record.int8_snr_db is None else f"{record.int8_snr_db:.1f} dB",
+            ),
         ]
     for name, value in rows:
         table.add_row(name, value)
