@@ -62,11 +62,12 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 class _Terminal:
-    """A Reporter on standard error: a line a stage, a bar while training."""
+    """A Reporter on standard error: a line a stage; while training a bar, or in a file a line every tenth."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._done = self._total = self._tenths = 0
 
     def stage(self, text: str) -> None:
         """Print a line."""
@@ -74,17 +75,21 @@ class _Terminal:
 
     def start(self, name: str, total: int) -> None:
         """Open a bar."""
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=_messages, transient=True)
-        self._task = self._progress.add_task(f"training {name}", total=total, text="")
-        self._progress.start()
+        self._done, self._total, self._tenths = 0, total, 0
+        if _messages.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=_messages, transient=True)
+            self._task = self._progress.add_task(f"training {name}", total=total, text="")
+            self._progress.start()
 
     def advance(self, text: str = "") -> None:
         """Move the bar."""
+        self._done += 1
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1)
-            if text:
-                self._progress.update(self._task, text=text)
+            self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
+        elif text and self._done * 10 // self._total > self._tenths:
+            self._tenths = self._done * 10 // self._total
+            self.stage(f"  {text}")
 
     def finish(self) -> None:
         """Close the bar."""

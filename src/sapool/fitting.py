@@ -246,6 +246,7 @@ class _Work:
             load_weights(model, weights)
             model.eval()
             return TrainRecord(**json.loads(done.read_text()))
+        self.reporter.stage(f"{pool}: training {self.config.epochs} epochs of {self.data.images_per_epoch:,} images")
         outcome = train(model, self.data, self.config.recipe(), folder, reporter=self.reporter, name=pool)
         # Weights first: training.json says that they are complete.
         save_weights(model, weights)

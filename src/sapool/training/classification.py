@@ -90,7 +90,8 @@ class _Progress(Callback):
     def __init__(self, reporter: Reporter, name: str, config: TrainConfig, steps_per_epoch: int) -> None:
         self.reporter, self.name = reporter, name
         self.total, self.steps_per_epoch, self.epochs = config.epochs * steps_per_epoch, steps_per_epoch, config.epochs
-        self.seconds, self._since, self._val = 0.0, time.monotonic(), 0.0
+        self.seconds, self._since = 0.0, time.monotonic()
+        self._val: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds + time.monotonic() - self._since}
@@ -105,10 +106,11 @@ class _Progress(Callback):
             self.reporter.advance()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
-        self.reporter.advance(f"epoch {trainer.current_epoch + 1}/{self.epochs}, validation {self._val:.1%}")
+        known = "" if self._val is None else f", validation {self._val:.1%}"
+        self.reporter.advance(f"epoch {trainer.current_epoch + 1}/{self.epochs}{known}")
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._val = float(trainer.callback_metrics.get("val_accuracy", self._val))
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._val = float(trainer.callback_metrics["val_accuracy"])
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.seconds += time.monotonic() - self._since
@@ -144,36 +146,15 @@ def train(
         DivergedError: the loss is no longer finite.
         KeyboardInterrupt: Ctrl-C; the run can be gone on with.
     """
-    checkpoints = Path(folder) / "checkpoints"
     torch.manual_seed(config.seed)
     loader = train_loader(data, config.batch_size, config.seed)
     classifier = Classifier(model, config, config.epochs * len(loader))
     progress = _Progress(reporter or SilentReporter(), name, config, len(loader))
-    keeper = ModelCheckpoint(
-        checkpoints,
-        "best",
-        monitor="val_accuracy",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-        # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
-        save_on_train_epoch_end=True,
-    )
-    last = checkpoints / "last.ckpt"
+    keeper = _checkpoints(Path(folder) / "checkpoints")
+    last = Path(folder) / "checkpoints" / "last.ckpt"
     with _calm_lightning():
-        trainer = lightning.Trainer(
-            max_epochs=config.epochs,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            callbacks=[progress, keeper],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            gradient_clip_val=1.0,
-        )
-        resume = str(last) if last.is_file() else None
-        _fit(trainer, classifier, loader, eval_loader(data.val), resume)
+        trainer = _trainer(config, [progress, keeper])
+        _fit(trainer, classifier, loader, eval_loader(data.val), str(last) if last.is_file() else None)
     best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
     classifier.load_state_dict(best["state_dict"])
     model.to("cpu").eval()
@@ -183,6 +164,34 @@ def train(
         val_accuracy=float(keeper.best_model_score),  # type: ignore[arg-type]
         test_accuracy=evaluate(model, data.test),
         train_seconds=progress.seconds,
+    )
+
+
+def _checkpoints(folder: Path) -> ModelCheckpoint:
+    """Keep the best epoch on validation and the last one."""
+    return ModelCheckpoint(
+        folder,
+        "best",
+        monitor="val_accuracy",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+        # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
+        save_on_train_epoch_end=True,
+    )
+
+
+def _trainer(config: TrainConfig, callbacks: list[Callback]) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_epochs=config.epochs,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
     )
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sapool.optional import require
+
 Split = Literal["train", "val", "test"]
 SPLIT_SIZES: dict[str, int] = {"train": 1000, "val": 300, "test": 497}
 DIGIT_PIXELS = 24
@@ -34,9 +36,7 @@ class Sample:
 @cache
 def _digits(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return a split's digits (n, 24, 24) in [0, 1] and their classes (n,)."""
-    from sklearn.datasets import load_digits
-
-    bundle = load_digits()
+    bundle = require("sklearn.datasets", "train", "scattered-digits").load_digits()
     order = np.random.default_rng(0).permutation(len(bundle.target))
     start = 0
     for name, count in SPLIT_SIZES.items():
