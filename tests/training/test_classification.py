@@ -100,6 +100,9 @@ def test_a_killed_run_goes_on_to_the_same_result(data: DataSplits, tmp_path: Pat
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert told.told == ["training 40", "done"]
+    # Killed when training was over but nothing said so yet: there is nothing left to train.
+    again = train(small(), data, CONFIG, tmp_path / "unbroken", reporter=StopAfter(1))
+    assert replace(again, train_seconds=0) == replace(expected, train_seconds=0)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_place(data: DataSplits, tmp_path: Path) -> None:
