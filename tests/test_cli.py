@@ -59,6 +59,7 @@ def test_help_teaches(command: list[str]) -> None:
         (["fit", "--data", "cats"], "unknown data set 'cats'"),
         (["fit", "--epochs", "x"], "Invalid value for '--epochs'"),
         (["measure", "nothing.tflite"], "nothing.tflite: no such file"),
+        (["measure", "."], ".: a folder, no file"),
         (["measure", "text.tflite"], "text.tflite: not a .tflite file"),
         (["export", "sapool:tiny", "--out", "text.tflite"], "text.tflite exists; choose another --out or say --force"),
         (["export", "sapool:tiny", "--out", "no/where.tflite"], "no: no such folder"),

@@ -67,3 +67,75 @@ def test_what_cannot_be_planned_is_listed_with_its_reason() -> None:
 
 def test_a_network_without_down_sampling_has_no_site() -> None:
     assert sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)), 8) == ()
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, norm and activation in one module: a layer, not a block."""
+
+    def __init__(self, i: int, o: int, k: int, s: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(i, o, k, s, k // 2, groups=groups)
+        self.norm = nn.BatchNorm2d(o)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(self.norm(self.conv(x)))
+
+
+class Inverted(nn.Module):
+    def __init__(self, i: int, o: int, s: int) -> None:
+        super().__init__()
+        self.expand, self.depth = ConvNormAct(i, 2 * i, 1), ConvNormAct(2 * i, 2 * i, 3, s, 2 * i)
+        self.project = nn.Conv2d(2 * i, o, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.depth(self.expand(x)))
+
+
+def test_a_layer_in_a_module_of_its_own_is_no_block() -> None:
+    model = nn.Sequential(ConvNormAct(3, 8, 3, 2), nn.Sequential(Inverted(8, 12, 2), Inverted(12, 12, 1)))
+    sites = sites_of(model, 32)
+    assert [(s.name, s.out_channels) for s in sites] == [("0.conv", 8), ("1.0", 12)]
+    assert sites[0].exit.startswith("relu6")
+
+
+def depthwise_layers(i: int, o: int, s: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(i, 2 * i, 1), nn.BatchNorm2d(2 * i), nn.ReLU6(),
+        nn.Conv2d(2 * i, 2 * i, 3, s, 1, groups=2 * i), nn.BatchNorm2d(2 * i), nn.ReLU6(),
+        nn.Conv2d(2 * i, o, 1), nn.BatchNorm2d(o),
+    ]  # fmt: skip
+
+
+def test_a_block_written_as_a_sequence_ends_behind_its_projection() -> None:
+    nested = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.Sequential(*depthwise_layers(8, 12, 2)))
+    assert [(s.name, s.out_channels) for s in sites_of(nested, 32)] == [("1", 12)]
+    flat = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), *depthwise_layers(8, 12, 2), *depthwise_layers(12, 16, 2))
+    assert [(s.name, s.out_channels) for s in sites_of(flat, 32)] == [("0", 8), ("4", 12), ("12", 16)]
+
+
+def test_blocks_of_mobilenetv4_and_mixnet_are_whole() -> None:
+    names = [s.name for s in sites_of(sapool.load_model("timm:mobilenetv4_conv_small"), 64)]
+    assert names[-2:] == ["blocks.2.0", "blocks.3.0"]
+    mixed = sites_of(sapool.load_model("timm:mixnet_s"), 64)
+    assert [s.name for s in mixed][2:] == ["blocks.2.0", "blocks.3.0", "blocks.5.0"]
+
+
+def test_the_reduction_is_the_operators_stride_whatever_the_map_rounds_to() -> None:
+    model = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 4, 3, 2, 1))
+    assert [(s.after, s.reduction) for s in sites_of(model, 7)] == [((3, 3), 2), ((2, 2), 2)]
+
+
+@pytest.mark.parametrize("head", [nn.AvgPool2d(8), nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(8)])
+def test_a_pool_over_the_whole_map_is_a_head(head: nn.Module) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), head, nn.Flatten(), nn.Linear(4, 2))
+    assert [s.name for s in sites_of(model, 16)] == ["0"]
+
+
+def test_shared_and_lopsided_operators_are_unsupported() -> None:
+    pool = nn.MaxPool2d(2)
+    found = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.ReLU(), pool), 16)
+    assert all(isinstance(site, UnsupportedSite) and "called 2 times" in site.reason for site in found)
+    assert len(found) == 2
+    (lopsided,) = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 8, 3, (2, 1), 1)), 16)
+    assert isinstance(lopsided, UnsupportedSite)
+    assert "stride (2, 1) does not reduce both sides alike" in lopsided.reason

@@ -73,8 +73,10 @@ def test_an_interrupted_fit_goes_on_without_training_again(
     held = RunRecord.from_json((folder / "strided" / "record.json").read_text())
     (folder / "strided" / "record.json").unlink()
     (folder / "summary.json").unlink()
+    (folder / "strided" / "model.tflite").unlink()
     monkeypatch.setattr(fitting, "train", None)
     run = fit(QUICK, folder).runs[1]
+    assert (folder / "strided" / "model.tflite").is_file()
     for name in ("float_test_accuracy", "int8_test_accuracy", "total_bytes", "best_epoch"):
         assert getattr(run, name) == getattr(held, name)
 
@@ -147,3 +149,13 @@ def test_mistakes_that_need_a_look_leave_nothing_behind(changes: dict[str, Any],
 def test_the_default_folder_is_named_after_data_model_and_budget() -> None:
     assert str(QUICK.default_folder()) == "runs/scattered-digits_sapool-tiny_32px_40KiB"
     assert FitConfig(ram_bytes=1000).default_folder().name.endswith("_1000B")
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    for name, text in (("record.json", "{"), ("candidates.json", '[{"a": 1}]')):
+        shutil.copytree(finished, folder, dirs_exist_ok=True)
+        (folder / "strided" / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"strided/{name} is damaged .*: remove it"):
+            fit(QUICK, folder)

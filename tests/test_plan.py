@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from torch import nn
 
@@ -46,6 +48,30 @@ def test_planned_patches_leave_at_most_64_tokens(tiny: nn.Module) -> None:
     assert all(site.kwargs == {"patch_size": 1, "window_norm": True} for site in given.sites)
 
 
+def test_a_normalised_pool_gets_a_patch_that_does_not_cancel(tiny: nn.Module) -> None:
+    plan = sapool.make_plan(tiny, 64, strides=[(1, 4), 2, 2, 1], window_norm=True)
+    assert [site.kwargs.get("patch_size") for site in plan.sites] == [2, 1, 1, None]
+    sapool.apply_plan(tiny, plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"conv_stride": 0}, {"pool_stride": 2.5}, {"pool_stride": "2"}, {"kwargs": []}, {"placement": 3}, {"pool": None}],
+)
+def test_a_plan_with_values_of_the_wrong_kind_is_refused(tiny: nn.Module, change: dict[str, object]) -> None:
+    held = json.loads(sapool.make_plan(tiny, 64, "avg").to_json())
+    held["sites"][1] |= change
+    with pytest.raises(ValueError, match="not a pooling plan"):
+        PoolingPlan.from_json(json.dumps(held))
+
+
+def test_a_plan_that_names_a_site_twice_is_refused(tiny: nn.Module) -> None:
+    held = json.loads(sapool.make_plan(tiny, 64, "avg").to_json())
+    held["sites"][1] = held["sites"][0]
+    with pytest.raises(ValueError, match=r"a site is named twice: stem\.0, stem\.0"):
+        PoolingPlan.from_json(json.dumps(held))
+
+
 def test_json_round_trip(tiny: nn.Module) -> None:
     plan = sapool.make_plan(tiny, (3, 48, 64), strides=[4, 2, 2, 1])
     assert PoolingPlan.from_json(plan.to_json()) == plan
@@ -62,6 +88,7 @@ def test_json_round_trip(tiny: nn.Module) -> None:
         ({"strides": [0, 2, 2, 2]}, "the stride of stem.0 must be at least 1, got 0"),
         ({"strides": [8, 8, 8, 8]}, "shrink the map to nothing at blocks.2"),
         ({"placement": "stage-left"}, "unknown placement 'stage-left': choose from block"),
+        ({"patch_size": 2, "window_norm": True}, "the pool at stem.0: .*average pooling"),
         ({"patch": 2}, "takes no keyword 'patch': it takes patch_size"),
         ({"pool": "avg", "patch_size": 2}, "pooling 'avg' takes no keyword 'patch_size'"),
     ],

@@ -37,11 +37,11 @@ def test_the_first_rung_that_fits_is_chosen_and_later_ones_are_not_measured() ->
     tried = first_fitting_plan(model, 64, "avg", ram_bytes=200, flash_bytes=None, measure=measure)
     assert seen == [(2, 2, 2, 2), (4, 2, 2, 1)]
     assert [c.fits for c in tried] == [False, True]
-    assert closest(tried) is tried[1]
+    assert closest(tried, 200, None) is tried[1]
     seen.clear()
     tried = first_fitting_plan(model, 64, "avg", ram_bytes=10, flash_bytes=None, measure=measure)
     assert len(seen) == 4
-    assert closest(tried).arena.total_bytes == 50
+    assert closest(tried, 10, None).arena.total_bytes == 50
 
 
 def test_a_plan_that_changes_nothing_gives_the_network_itself() -> None:
@@ -50,7 +50,20 @@ def test_a_plan_that_changes_nothing_gives_the_network_itself() -> None:
     assert replan(model, sapool.make_plan(model, 64, "strided", [4, 2, 2, 1])) is not model
 
 
+def test_rungs_that_leave_no_map_are_skipped() -> None:
+    """At 24 px the last convolution rounds 1 x 1 up where a pool would round it down to nothing."""
+    model = sapool.load_model("timm:mobilenetv2_035", 10)
+    tried = first_fitting_plan(model, 24, "avg", ram_bytes=1, flash_bytes=None, measure=lambda *_: arena(5))
+    assert tried
+    assert all(c.plan.strides != (2, 2, 2, 2, 2) for c in tried)
+    with pytest.raises(ValueError, match="shrink the map to nothing"):
+        sapool.make_plan(model, 24, "avg")
+
+
 def test_flash_counts_too() -> None:
+    over_flash = ArenaRecord(5, 0, 5, 90, ("ADD",), "made up")
+    assert over_flash.budget_share(50, 45) == 2
+    assert over_flash.budget_share(50) == 0.1
     assert not arena(5).fits(5, 9)
     with pytest.raises(ValueError, match="has no down-sampling"):
         first_fitting_plan(nn.Linear(3, 3), 3, "avg", ram_bytes=1, flash_bytes=1, measure=lambda *_: arena(1))

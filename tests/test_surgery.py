@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,3 +122,49 @@ def test_a_replanned_network_can_be_planned_copied_and_saved_again() -> None:
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(copy.deepcopy(net)(x), net(x))
     assert [s.reduction for s in sapool.find_downsampling(net, 64) if hasattr(s, "reduction")] == [2, 2, 2, 2]
+
+
+class FunctionalDropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(self.conv(x).mean((2, 3)), p=0.5, training=self.training)
+        return self.classifier(x)
+
+
+def test_functional_dropout_still_follows_the_mode() -> None:
+    model = FunctionalDropout()
+    net = sapool.apply_plan(model, sapool.make_plan(model, 16, "avg")).model
+    x = torch.rand(2, 3, 16, 16)
+    assert not torch.equal(net.train()(x), net.train()(x))
+    assert torch.equal(net.eval()(x), net.eval()(x))
+    (dropout,) = [m for m in net.modules() if isinstance(m, nn.Dropout)]
+    assert dropout.p == 0.5
+
+
+def test_a_plan_that_fails_in_place_leaves_the_model_as_it_was() -> None:
+    model = sapool.load_model("sapool:tiny", 10).eval()
+    plan = sapool.make_plan(model, 64, "avg")
+    broken = replace(plan.sites[2], pool="self_attentive", kwargs={"window_norm": True})
+    x = torch.rand(1, 3, 64, 64)
+    expected = model(x)
+    with pytest.raises(ValueError, match="average pooling"):
+        sapool.apply_plan(model, replace(plan, sites=(*plan.sites[:2], broken, plan.sites[3])), inplace=True)
+    assert torch.equal(model(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pool": "agv"}, "unknown pooling 'agv'"),
+        ({"placement": "x"}, "unknown placement"),
+        ({"kwargs": {"a": 1}}, "keyword 'a'"),
+    ],
+)
+def test_a_plan_of_unknown_names_is_refused(change: dict[str, Any], said: str) -> None:
+    model = sapool.load_model("sapool:tiny", 10)
+    plan = sapool.make_plan(model, 64, "avg")
+    with pytest.raises(ValueError, match=said):
+        sapool.apply_plan(model, replace(plan, sites=(replace(plan.sites[0], **change), *plan.sites[1:])))

@@ -68,6 +68,7 @@ class _Terminal:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._done = self._total = self._tenths = 0
+        self._said = ""
 
     def stage(self, text: str) -> None:
         """Print a line."""
@@ -87,8 +88,8 @@ class _Terminal:
         self._done += 1
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
-        elif text and self._done * 10 // self._total > self._tenths:
-            self._tenths = self._done * 10 // self._total
+        elif text != self._said and self._done * 10 // self._total > self._tenths:
+            self._tenths, self._said = self._done * 10 // self._total, text
             self.stage(f"  {text}")
 
     def finish(self) -> None:
@@ -190,8 +191,9 @@ def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
             )
         if run.pool == summary.closest:
             sys.stdout.write(
-                f"nothing fits {ram_bytes:,} bytes of RAM; closest: {run.pool} with strides "
-                f"{','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file {run.flash_bytes:,} bytes\n"
+                f"nothing fits {ram_bytes:,} bytes of RAM and {summary.config['flash_bytes']:,} of flash; closest: "
+                f"{run.pool} with strides {','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file "
+                f"{run.flash_bytes:,} bytes\n"
             )
 
 
@@ -229,13 +231,16 @@ def export(
     """
     if out.exists() and not force:
         raise ValueError(f"{out} exists; choose another --out or say --force")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; --out names the file to write")
     if not out.parent.is_dir():
         raise ValueError(f"{out.parent}: no such folder")
     from sapool.export import export_int8, measure_arena
     from sapool.training import load_data
 
     splits = load_data(data, input_size)
-    record = export_int8(_network(model, num_classes, plan, weights), splits.calibration(), out, passes=passes)
+    network = _network(model, num_classes, input_size, plan, weights)
+    record = export_int8(network, splits.calibration(), out, passes=passes)
     arena = measure_arena(out)
     if as_json:
         sys.stdout.write(json.dumps({"export": asdict(record), "arena": asdict(arena)}, indent=2) + "\n")
@@ -243,7 +248,7 @@ def export(
     _show_arena(arena, out, record)
 
 
-def _network(model: str, num_classes: int, plan: Path | None, weights: Path | None) -> nn.Module:
+def _network(model: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None) -> nn.Module:
     from sapool.export import randomize_norms
     from sapool.models import load_model
     from sapool.records import PoolingPlan
@@ -252,7 +257,10 @@ def _network(model: str, num_classes: int, plan: Path | None, weights: Path | No
 
     network = load_model(model, num_classes)
     if plan is not None:
-        network = replan(network, PoolingPlan.from_json(_read_text(plan)))
+        planned = PoolingPlan.from_json(_read_text(plan))
+        if planned.input_size != (3, input_size, input_size):
+            raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
+        network = replan(network, planned)
     if weights is None:
         _messages.print("no --weights: the network is untrained, its normalisations are randomised", markup=False)
         return randomize_norms(network)
@@ -263,7 +271,10 @@ def _network(model: str, num_classes: int, plan: Path | None, weights: Path | No
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    return path.read_text()
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file: {error.reason}") from None
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from sapool.graph import InputSize, TracedModel, trace
+from sapool.layers import as_pair
 from sapool.records import DownsamplingSite, UnsupportedSite
 
 Site = DownsamplingSite | UnsupportedSite
@@ -52,8 +53,11 @@ def _shrinks(traced: TracedModel, node: fx.Node) -> bool:
         return False
     (_, _, rows, columns), (_, _, new_rows, new_columns) = sides
     smaller = new_rows < rows or new_columns < columns
-    to_one = (new_rows, new_columns) == (1, 1) and not isinstance(_module_of(traced, node), (nn.Conv2d, *_POOLS))
-    return smaller and not to_one
+    to_one = (new_rows, new_columns) == (1, 1)
+    module = _module_of(traced, node)
+    if isinstance(module, _POOLS):  # one window over the whole map is a head, not a site
+        return smaller and not (to_one and as_pair(module.kernel_size) >= (rows, columns))
+    return smaller and not (to_one and not isinstance(module, nn.Conv2d))
 
 
 def _group(traced: TracedModel) -> list[list[fx.Node]]:
@@ -108,7 +112,7 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     meetings = [node for node in later[group[0]] if node in common and traced.shapes.get(node.name, ())[2:] == after]
     if not meetings:
         return UnsupportedSite(names[0], f"its {len(group)} parallel paths never meet at {after} again")
-    block = _enclosing_block(group[0])
+    block = _enclosing_block(traced, group)
     way_out = _end_of_block(meetings, block) if block else _end_of_layer(traced, meetings[0])
     sides = _map_sides(traced, group[0])
     return DownsamplingSite(
@@ -119,17 +123,24 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
         out_channels=traced.shapes[way_out.name][1],
         operators=names,
         exit=way_out.name,
+        reduction=_strides(_module_of(traced, group[0]))[0],
     )
 
 
 def _refusal(traced: TracedModel, node: fx.Node) -> str | None:
     """Say why an operator's stride can't be changed, or None."""
     module = _module_of(traced, node)
-    if isinstance(module, _POOLS):
-        return None
-    if not isinstance(module, nn.Conv2d):
+    if not isinstance(module, (nn.Conv2d, *_POOLS)):
         what = type(module).__name__ if module is not None else f"{node.op} {node.target}"
         return f"{what} shrinks the map; only convolutions and max or average pooling modules can be re-planned"
+    calls = sum(other.op == "call_module" and other.target == node.target for other in traced.module.graph.nodes)
+    if calls > 1:
+        return f"it is called {calls} times; one stride can't serve several places"
+    rows, columns = _strides(module)
+    if rows != columns or rows == 1:
+        return f"its stride {(rows, columns)} does not reduce both sides alike"
+    if isinstance(module, _POOLS):
+        return None
     if isinstance(module.padding, str):
         return None
     sides = zip(module.kernel_size, module.padding, module.dilation, strict=True)
@@ -144,12 +155,45 @@ def _module_stack(node: fx.Node) -> list[tuple[str, type]]:
     return [(str(path), kind) for path, kind in stack.values()]
 
 
-def _enclosing_block(node: fx.Node) -> str | None:
-    """Return the innermost module around ``node`` that is a block of its own, not a mere sequence of layers."""
-    for path, kind in reversed(_module_stack(node)):
-        if path and path != node.target and not issubclass(kind, nn.Sequential):
-            return path
+def _enclosing_block(traced: TracedModel, group: list[fx.Node]) -> str | None:
+    """Return the innermost module around the operators that is a block of its own.
+
+    A block holds convolutions besides the operators that shrink; a module that does not (convolution, norm and
+    activation in one, say) is a layer. A sequence of layers is a block only around a depthwise operator, whose
+    projection it holds, and only if nothing else in it shrinks.
+    """
+    depthwise = all(_is_depthwise(_module_of(traced, node)) for node in group)
+    for path, kind in reversed(_module_stack(group[0])):
+        if not path or path == group[0].target or not all(_inside(node, path) for node in group):
+            continue
+        others = [n for n in traced.module.graph.nodes if n not in group and _inside(n, path)]
+        sequence = issubclass(kind, nn.Sequential)
+        if sequence and (not depthwise or any(_shrinks(traced, n) for n in others)):
+            continue
+        if any(isinstance(_module_of(traced, n), nn.Conv2d) for n in others):
+            return _without_inner_sequence(path, group[0], sequence)
     return None
+
+
+def _without_inner_sequence(path: str, node: fx.Node, sequence: bool) -> str:
+    """Name the block after the module that owns the sequence (``features.2`` rather than ``features.2.conv``)."""
+    stack = [(outer, kind) for outer, kind in _module_stack(node) if outer]
+    names = [outer for outer, _ in stack]
+    index = names.index(path)
+    owned = sequence and index > 0 and not issubclass(stack[index - 1][1], nn.Sequential)
+    return names[index - 1] if owned else path
+
+
+def _is_depthwise(module: nn.Module | None) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+
+
+def _strides(module: nn.Module | None) -> tuple[int, int]:
+    """Return (rows, columns) of an operator's stride."""
+    if not isinstance(module, (nn.Conv2d, *_POOLS)):
+        return 1, 1
+    stride = module.stride
+    return (stride, stride) if isinstance(stride, int) else (stride[0], stride[1])
 
 
 def _inside(node: fx.Node, block: str) -> bool:
@@ -163,13 +207,17 @@ def _end_of_block(meetings: list[fx.Node], block: str) -> fx.Node:
 
 
 def _end_of_layer(traced: TracedModel, node: fx.Node) -> fx.Node:
-    """Follow normalisation and activation behind an operator: single users that keep the shape and hold no weights."""
+    """Follow normalisation and activation behind an operator, and behind a depthwise one its pointwise partner too."""
+    partner = _is_depthwise(_module_of(traced, node))
     while len(node.users) == 1:
         (user,) = node.users
         module = _module_of(traced, user)
         plain = module is None or isinstance(module, nn.modules.batchnorm._BatchNorm) or not list(module.parameters())
+        pointwise = partner and isinstance(module, nn.Conv2d) and not _is_depthwise(module)
         single = len(user.all_input_nodes) == 1 and user.op != "output"
-        if not (plain and single and traced.shapes.get(user.name) == traced.shapes[node.name]):
+        same_map = traced.shapes.get(user.name, ())[2:] == traced.shapes[node.name][2:]
+        if not ((plain or pointwise) and single and same_map):
             break
+        partner = partner and not pointwise
         node = user
     return node

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -131,7 +131,7 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
     work = _Work(config, folder, data, reporter, describe_environment())
     candidates = {pool: work.plan(model, pool) for pool in config.pools}
     runs = tuple(work.run(pool, candidates[pool]) for pool in config.pools)
-    summary = FitSummary(asdict(config), work.environment, str(folder), _best(runs), _closest(runs), runs)
+    summary = FitSummary(asdict(config), work.environment, str(folder), _best(runs), _closest(runs, config), runs)
     write_text_atomically(folder / "summary.json", record_to_json(summary))
     return summary
 
@@ -182,7 +182,7 @@ class _Work:
         """Return the measured candidates of one pooling: read back if they are there."""
         path = self.folder / pool / "candidates.json"
         if path.is_file():
-            return _read_candidates(path)
+            return _read(path, _candidates_from_json)
         self.reporter.stage(f"{pool}: looking for strides that fit {format_kib(self.config.ram_bytes)} of RAM")
         tried = first_fitting_plan(
             model,
@@ -193,8 +193,16 @@ class _Work:
             measure=self._measure_untrained,
         )
         write_text_atomically(path, json.dumps([asdict(candidate) for candidate in tried], indent=2))
-        write_text_atomically(self.folder / pool / "plan.json", closest(tried).plan.to_json())
+        write_text_atomically(self.folder / pool / "plan.json", self._closest(tried).plan.to_json())
         return tried
+
+    def _closest(self, tried: list[Candidate]) -> Candidate:
+        return closest(tried, self.config.ram_bytes, self.config.flash_bytes)
+
+    def _is_whole(self, record: RunRecord) -> bool:
+        """Whether the files that a finished run promises are still there."""
+        files = [self.folder / record.pool / name for name in ("model.tflite", "model.h")]
+        return record.export is None or all(file.is_file() for file in files)
 
     def _measure_untrained(self, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
         with tempfile.TemporaryDirectory() as temporary:
@@ -210,9 +218,11 @@ class _Work:
         """Return one pooling's record: read back if it is there, else train, export and measure."""
         path = self.folder / pool / "record.json"
         if path.is_file():
-            self.reporter.stage(f"{pool}: finished before, read from {path}")
-            return RunRecord.from_json(path.read_text())
-        chosen = closest(tried)
+            record = _read(path, RunRecord.from_json)
+            if self._is_whole(record):
+                self.reporter.stage(f"{pool}: finished before, read from {path}")
+                return record
+        chosen = self._closest(tried)
         model = _fresh_model(self.config, self.data)
         torch.manual_seed(self.config.seed)
         model = replan(model, chosen.plan)
@@ -318,16 +328,32 @@ def _best(runs: Sequence[RunRecord]) -> str | None:
     return best.pool if best else None
 
 
-def _closest(runs: Sequence[RunRecord]) -> str | None:
-    """Return the pooling that misses the RAM budget by least, if none fits."""
-    return None if any(run.fits for run in runs) else min(runs, key=lambda run: run.total_bytes).pool
+def _closest(runs: Sequence[RunRecord], config: FitConfig) -> str | None:
+    """Return the pooling that misses its budgets by the least share, if none fits."""
+    if any(run.fits for run in runs):
+        return None
+    return min(runs, key=lambda run: run.arena.budget_share(config.ram_bytes, config.flash_bytes)).pool
 
 
-def _read_candidates(path: Path) -> list[Candidate]:
-    entries = json.loads(path.read_text())
+T = TypeVar("T")
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T:
+    """Read a file of an earlier call.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+    try:
+        return parse(path.read_text())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it and say the same command again") from None
+
+
+def _candidates_from_json(text: str) -> list[Candidate]:
     return [
         Candidate(
-            PoolingPlan.from_json(json.dumps(entry["plan"])), ArenaRecord.from_dict(entry["arena"]), entry["fits"]
+            PoolingPlan.from_json(json.dumps(entry["plan"])), ArenaRecord.from_dict(entry["arena"]), bool(entry["fits"])
         )
-        for entry in entries
+        for entry in json.loads(text)
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 InputSize = int | tuple[int, int, int]
@@ -112,7 +113,30 @@ def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
             f"torch.fx can't trace {type(model).__name__}: {_last_user_line(error)}: {_one_line(error)}. "
             "Rewrite that line without a branch on a tensor's values"
         ) from error
-    return fx.GraphModule(model, graph, type(model).__name__)
+    module = fx.GraphModule(model, graph, type(model).__name__)
+    _revive_dropout(module)
+    return module
+
+
+_DROPOUTS: dict[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout2d: nn.Dropout2d,
+    F.alpha_dropout: nn.AlphaDropout,
+}
+
+
+def _revive_dropout(module: fx.GraphModule) -> None:
+    """Put a module where the trace, made in eval mode, froze a functional dropout to "off"."""
+    frozen = [node for node in module.graph.nodes if node.target in _DROPOUTS and node.kwargs.get("training") is False]
+    for index, node in enumerate(frozen):
+        probability = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5)
+        name = f"dropouts.{index}"
+        module.add_submodule(name, _DROPOUTS[node.target](probability))
+        with module.graph.inserting_before(node):
+            live = module.graph.call_module(name, (node.all_input_nodes[0],))
+        node.replace_all_uses_with(live)
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 def _copied(graph: fx.Graph) -> fx.Graph:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from sapool.downsampling import find_downsampling
 from sapool.graph import InputSize, as_input_size
-from sapool.layers import POOLS, check_pool_name
+from sapool.layers import POOLS, check_pool_name, create_pool
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size
 
 PLACEMENTS = ("block",)
@@ -36,7 +37,8 @@ def make_plan(
     (convolution stride, pool stride) is taken as it is. ``strided`` puts the whole reduction on the convolution.
 
     A self-attentive pool without a ``patch_size`` gets the smallest multiple of its stride that leaves at most 64
-    tokens, so that its attention stays small beside the map it pools.
+    tokens, so that its attention stays small beside the map it pools; a window-normalised one the largest proper
+    divisor of its stride, which does not cancel.
 
     Args:
         model: a network that torch.fx can trace.
@@ -53,10 +55,7 @@ def make_plan(
         ValueError: unknown pooling, placement or keyword, no site to plan, a wrong number of strides, a stride under 1,
             or strides that shrink the map to nothing (the message names the site).
     """
-    check_pool_name(pool)
-    _check_keywords(pool, pool_kwargs)
-    if placement not in PLACEMENTS:
-        raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
+    check_choices(pool, placement, pool_kwargs)
     size = as_input_size(input_size)
     sites = supported_sites(model, size)
     chosen = [site.reduction for site in sites] if strides is None else list(strides)
@@ -67,7 +66,7 @@ def make_plan(
     for site, stride in zip(sites, chosen, strict=True):
         conv_stride, pool_stride = _split(site, stride, pool)
         map_size = _shrink(site, map_size, conv_stride, 1)
-        kwargs = _keywords(pool, pool_stride, map_size, pool_kwargs) if pool_stride > 1 else {}
+        kwargs = _keywords(site, pool, pool_stride, map_size, pool_kwargs) if pool_stride > 1 else {}
         map_size = _shrink(site, map_size, 1, pool_stride)
         plans.append(SitePlan(site.name, pool, conv_stride, pool_stride, placement, kwargs))
     return PoolingPlan(size, tuple(plans))
@@ -87,7 +86,15 @@ def supported_sites(model: nn.Module, input_size: InputSize) -> list[Downsamplin
     return sites
 
 
-def _check_keywords(pool: str, kwargs: dict[str, Any]) -> None:
+def check_choices(pool: str, placement: str, kwargs: dict[str, Any]) -> None:
+    """Check a pooling's name, its placement and its keywords.
+
+    Raises:
+        ValueError: one is unknown; the message lists what there is.
+    """
+    check_pool_name(pool)
+    if placement not in PLACEMENTS:
+        raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
     known = [name for name, p in inspect.signature(POOLS[pool]).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for name in kwargs:
         if name not in known:
@@ -119,10 +126,26 @@ def _shrink(site: DownsamplingSite, size: Size, conv_stride: int, pool_stride: i
     return rows, columns
 
 
-def _keywords(pool: str, pool_stride: int, map_size: Size, given: dict[str, Any]) -> dict[str, Any]:
-    if pool != "self_attentive" or "patch_size" in given or given.get("window_norm"):
-        return dict(given)
+def _keywords(
+    site: DownsamplingSite, pool: str, pool_stride: int, map_size: Size, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the pool's keywords at one site, checked by building it without memory."""
+    kwargs = dict(given)
+    if pool == "self_attentive" and "patch_size" not in given:
+        kwargs = {"patch_size": _patch_size(pool_stride, map_size, bool(given.get("window_norm"))), **given}
+    try:
+        with torch.device("meta"):
+            create_pool(pool, site.out_channels, pool_stride, **kwargs)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the pool at {site.name}: {error}") from None
+    return kwargs
+
+
+def _patch_size(pool_stride: int, map_size: Size, window_norm: bool) -> int:
+    """Return a patch that does not cancel: if normalised, the largest that divides the stride; else by tokens."""
+    if window_norm:
+        return max(p for p in range(1, pool_stride) if pool_stride % p == 0)
     patch = pool_stride
     while math.ceil(map_size[0] / patch) * math.ceil(map_size[1] / patch) > PLANNED_TOKENS:
         patch += pool_stride
-    return {"patch_size": patch, **given}
+    return patch

@@ -26,6 +26,7 @@ class DownsamplingSite:
         out_channels: channels at the exit: what a pool put there has to take.
         operators: qualified names of the modules (or graph nodes) that shrink.
         exit: name of the graph node after which every path has the new size; a pool goes behind it.
+        reduction: by how much: the stride of its operators.
     """
 
     name: str
@@ -35,11 +36,7 @@ class DownsamplingSite:
     out_channels: int
     operators: tuple[str, ...]
     exit: str
-
-    @property
-    def reduction(self) -> int:
-        """How many times smaller the map's longer side gets."""
-        return -(-max(self.before) // max(self.after))
+    reduction: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,20 @@ class SitePlan:
     pool_stride: int
     placement: str = "block"
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what a file may get wrong.
+
+        Raises:
+            ValueError: a value of another type or out of its range.
+        """
+        for name in ("conv_stride", "pool_stride"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} of {self.site} must be a whole number of at least 1, got {value!r}")
+        texts = (self.site, self.pool, self.placement)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.kwargs, dict):
+            raise ValueError(f"site, pool and placement must be texts and kwargs a mapping, got {self}")
 
     @property
     def reduction(self) -> int:
@@ -96,6 +107,8 @@ class PoolingPlan:
             channels, height, width = (int(n) for n in data["input_size"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a pooling plan: {error}") from None
+        if len({site.site for site in sites}) != len(sites):
+            raise ValueError(f"not a pooling plan: a site is named twice: {', '.join(site.site for site in sites)}")
         return cls((channels, height, width), sites)
 
 
@@ -123,6 +136,10 @@ class ArenaRecord:
     def from_dict(cls, data: dict[str, Any]) -> ArenaRecord:
         """Build a record from what JSON made of one."""
         return cls(**{**data, "operators": tuple(data["operators"])})
+
+    def budget_share(self, ram_bytes: int, flash_bytes: int | None = None) -> float:
+        """Return the larger of arena / RAM budget and file / flash budget: at most 1 where the model fits."""
+        return max(self.total_bytes / ram_bytes, 0.0 if flash_bytes is None else self.flash_bytes / flash_bytes)
 
     def fits(self, ram_bytes: int, flash_bytes: int | None = None) -> bool:
         """Whether the arena is within the RAM budget and the file within the flash budget."""

@@ -28,7 +28,7 @@ def stride_ladder(reductions: Sequence[int]) -> list[tuple[int, ...]]:
     """List strides from the network's own to ever earlier down-sampling, the total reduction kept.
 
     Each rung moves a factor of two from the last site that has one to the first that can take it: up to 4 a site, then
-    up to 8. The final map keeps its size, so every rung works wherever the network itself does.
+    up to 8. The final map keeps its size, but for the rounding of odd maps.
 
     >>> stride_ladder((2, 2, 2, 2))
     [(2, 2, 2, 2), (4, 2, 2, 1), (4, 4, 1, 1), (8, 2, 1, 1)]
@@ -81,19 +81,26 @@ def first_fitting_plan(
         The measured candidates; only the last can fit.
 
     Raises:
-        ValueError: the network has no site to plan.
+        ValueError: the network has no site to plan, or no rung leaves a map.
     """
     sites = supported_sites(model, input_size)
     tried: list[Candidate] = []
+    refused: ValueError | None = None
     for strides in stride_ladder([site.reduction for site in sites]):
-        plan = make_plan(model, input_size, pool, strides)
+        try:
+            plan = make_plan(model, input_size, pool, strides)
+        except ValueError as error:  # a pool rounds an odd map down where the convolution rounded up
+            refused = error
+            continue
         arena = measure(replan(model, plan), plan)
         tried.append(Candidate(plan, arena, arena.fits(ram_bytes, flash_bytes)))
         if tried[-1].fits:
             break
+    if not tried and refused is not None:
+        raise refused
     return tried
 
 
-def closest(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the fitting candidate, or the one with the least arena."""
-    return min(candidates, key=lambda candidate: (not candidate.fits, candidate.arena.total_bytes))
+def closest(candidates: Sequence[Candidate], ram_bytes: int, flash_bytes: int | None) -> Candidate:
+    """Return the fitting candidate, or the one that is over its budgets by the least share."""
+    return min(candidates, key=lambda c: (not c.fits, c.arena.budget_share(ram_bytes, flash_bytes)))

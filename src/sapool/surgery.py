@@ -11,6 +11,7 @@ from torch import fx, nn
 from sapool.downsampling import find_sites
 from sapool.graph import trace
 from sapool.layers import create_pool
+from sapool.plan import check_choices
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan
 
 
@@ -61,6 +62,8 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False) -> Re
     traced = trace(target, plan.input_size)
     sites = {site.name: site for site in find_sites(traced) if isinstance(site, DownsamplingSite)}
     _check_belongs(plan, sites, type(model).__name__)
+    for entry in plan.sites:
+        check_choices(entry.pool, entry.placement, entry.kwargs)
     if all(_changes_nothing(sites[entry.site], entry) for entry in plan.sites):
         raise ValueError("the plan changes nothing: every site keeps its stride and gets no pool")
     graph_module = traced.module
@@ -105,33 +108,37 @@ class _Change:
     ) -> None:
         self.module, self.site, self.entry, self.nodes, self.training = module, site, entry, nodes, training
         self._old_strides: list[tuple[nn.Conv2d, tuple[int, ...]]] = []
+        # Built before anything is changed: a pool that refuses its arguments must leave the model as it was.
+        self._pool = self._build_pool() if entry.pool_stride > 1 else None
 
     def make(self) -> Replaced:
         site, entry = self.site, self.entry
-        pool = self._insert_pool() if entry.pool_stride > 1 else None
+        if self._pool is not None:
+            self._insert(self._pool)
         if not _changes_nothing(site, entry):
             for operator in site.operators:
                 self._set_stride(operator)
-        return Replaced(site.name, site.operators, site.reduction, entry.conv_stride, pool)
+        return Replaced(site.name, site.operators, site.reduction, entry.conv_stride, self._pool)
 
     def restore_strides(self) -> None:
         for conv, stride in self._old_strides:
             conv.stride = stride
 
-    def _insert_pool(self) -> nn.Module:
+    def _build_pool(self) -> nn.Module:
         entry = self.entry
         pool = create_pool(entry.pool, self.site.out_channels, entry.pool_stride, **entry.kwargs).train(self.training)
         reference = next(self.module.parameters(), None)
         if reference is not None:
             pool.to(reference.device, reference.dtype if reference.is_floating_point() else None)
+        return pool
+
+    def _insert(self, pool: nn.Module) -> None:
         name = "pools." + self.site.name.replace(".", "_")
         self.module.add_submodule(name, pool)
         way_out = self.nodes[self.site.exit]
-        graph = self.module.graph
-        with graph.inserting_after(way_out):
-            node = graph.call_module(name, (way_out,))
+        with self.module.graph.inserting_after(way_out):
+            node = self.module.graph.call_module(name, (way_out,))
         way_out.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
-        return pool
 
     def _set_stride(self, operator: str) -> None:
         module = self.module.get_submodule(operator)

@@ -34,7 +34,7 @@ def load_tflite(path: str | Path) -> bytes:
     """
     path = Path(path)
     if not path.is_file():
-        raise TfliteError(f"{path}: no such file")
+        raise TfliteError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")
     data = path.read_bytes()
     if data[4:8] != IDENTIFIER:
         raise TfliteError(f"{path}: not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")

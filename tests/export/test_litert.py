@@ -73,6 +73,9 @@ def test_a_branch_that_starts_at_zero_is_measured_once_norms_are_randomised(tmp_
 @pytest.mark.parametrize(
     ("calibration", "said"),
     [
+        ([images(2), images(2, 16)], r"one size \(C, H, W\), got \(3, 32, 32\) and \(3, 16, 16\)"),
+        ([torch.full((1, 3, 32, 32), float("nan"))], "must be finite"),
+        ([torch.zeros(1, 1, 32, 32)], r"PooledNet can't take images of \(1, 32, 32\)"),
         ([], "at least one image"),
         ([torch.zeros(3, 32, 32)], r"shape \(N, C, H, W\)"),
         ([images().byte()], "float tensors"),

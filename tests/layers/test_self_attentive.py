@@ -142,6 +142,17 @@ def test_a_collapsing_configuration_is_average_pooling_and_is_refused(patch: int
     torch.testing.assert_close(literal, F.avg_pool2d(x, kernel), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("kernel", "stride", "patch"), [(2, 4, 4), (2, 4, 2), (1, 2, 1), ((2, 2), (2, 2), (4, 2))])
+def test_windows_that_never_leave_a_patch_collapse_too(kernel: Any, stride: Any, patch: Any) -> None:
+    with pytest.raises(ValueError, match="average pooling"):
+        SelfAttentivePool2d(4, kernel, stride, patch_size=patch, window_norm=True)
+
+
+def test_half_precision_divides_without_overflow() -> None:
+    pool = SelfAttentivePool2d(4, 2, patch_size=1, window_norm=True).eval().half()
+    assert torch.equal(pool(torch.full((1, 4, 4, 4), 40000.0).half()), torch.full((1, 4, 2, 2), 40000.0).half())
+
+
 @pytest.mark.parametrize("kwargs", [{"window_norm": True, "patch_size": 1}, {"patch_size": 3, "window_norm": True}, {}])
 def test_configurations_that_do_not_collapse_differ_from_average_pooling(kwargs: dict[str, Any]) -> None:
     pool, x = make(4, 2, **kwargs)

@@ -54,12 +54,14 @@ def export_int8(
         ValueError: no calibration images, an unknown pass, or a network that the converter refuses.
         ImportError: the ``deploy`` extra is not installed.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     chosen = choose_passes(passes)
     images = _collect(calibration)
     rewritten = copy.deepcopy(model).to("cpu", torch.float32).eval()
     checked = images[:_CHECKED_IMAGES]
     with evaluating(rewritten):
-        expected = rewritten(checked)
+        expected = _run(rewritten, checked)
         applied = apply_passes(rewritten, checked[:1], chosen)
         got = rewritten(checked)
     if not isinstance(got, Tensor) or got.dim() != 2:
@@ -81,6 +83,16 @@ def export_int8(
     )
 
 
+def _run(model: nn.Module, images: Tensor) -> Tensor:
+    try:
+        return model(images)
+    except (RuntimeError, TypeError, ValueError) as error:
+        size = tuple(images.shape[1:])
+        raise ExportError(
+            f"{type(model).__name__} can't take images of {size} (C, H, W): {_reason(error, '')}"
+        ) from error
+
+
 def _collect(calibration: Iterable[Tensor]) -> Tensor:
     batches: list[Tensor] = []
     for batch in calibration:
@@ -89,6 +101,11 @@ def _collect(calibration: Iterable[Tensor]) -> Tensor:
                 "calibration must yield float tensors of shape (N, C, H, W), got "
                 + (f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, Tensor) else type(batch).__name__)
             )
+        if batches and batch.shape[1:] != batches[0].shape[1:]:
+            sizes = f"{tuple(batches[0].shape[1:])} and {tuple(batch.shape[1:])}"
+            raise ValueError(f"calibration images must all have one size (C, H, W), got {sizes}")
+        if not torch.isfinite(batch).all():
+            raise ValueError("calibration images must be finite, got NaN or infinity")
         batches.append(batch.detach().to("cpu", torch.float32))
         if sum(len(b) for b in batches) >= CALIBRATION_LIMIT:
             break

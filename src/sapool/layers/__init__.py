@@ -9,7 +9,7 @@ from torch import nn
 
 from sapool.layers.basic import AvgPool2d, MaxPool2d, StridedConv2d
 from sapool.layers.self_attentive import LearnedPosition2d, PatchBatchNorm2d, SelfAttentivePool2d, TokenAttention
-from sapool.layers.weighted import Pair, Window, reduce_before_weighting, weighted_average
+from sapool.layers.weighted import Pair, Window, as_pair, reduce_before_weighting, weighted_average
 
 POOLS: dict[str, type[nn.Module]] = {
     "self_attentive": SelfAttentivePool2d,
@@ -28,6 +28,7 @@ __all__ = [
     "StridedConv2d",
     "TokenAttention",
     "Window",
+    "as_pair",
     "check_pool_name",
     "create_pool",
     "list_pools",

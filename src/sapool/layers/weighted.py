@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +26,11 @@ Form = Literal["pool_first", "pool_once", "general"]
 def as_pair(value: int | Pair) -> Pair:
     """Return ``(value, value)`` for an int, the pair itself otherwise."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _inside_one_patch(kernel: int, stride: int, patch: int) -> bool:
+    """Whether every window of a side begins and ends in the same patch; the pattern repeats after ``patch`` windows."""
+    return all(i * stride // patch == (i * stride + kernel - 1) // patch for i in range(patch))
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,12 @@ class Window:
 
     @property
     def collapses(self) -> bool:
-        """Whether the weight cancels, so that the pool is plain average pooling whatever its parameters."""
-        aligned = all(p % s == 0 for p, s in zip(self.patch_size, self.stride, strict=True))
-        return self.normalize and aligned and self.kernel_size == self.stride and self.padding == (0, 0)
+        """Whether the weight cancels, so that the pool is plain average pooling whatever its parameters.
+
+        It does where the window is normalised and never reaches over the edge of a patch.
+        """
+        sides = zip(self.kernel_size, self.stride, self.patch_size, strict=True)
+        return self.normalize and self.padding == (0, 0) and all(_inside_one_patch(k, s, p) for k, s, p in sides)
 
     @property
     def form(self) -> Form:
@@ -98,6 +107,8 @@ def weighted_average(reduced: Tensor, weight: Tensor, window: Window) -> Tensor:
     Returns:
         The pooled map, (N, C, Ho, Wo), as large as ``nn.AvgPool2d`` would make it.
     """
+    if reduced.dtype in (torch.float16, torch.bfloat16):  # x w may overflow where their ratio does not
+        return weighted_average(reduced.float(), weight.float(), window).to(reduced.dtype)
     size = (reduced.shape[2], reduced.shape[3])
     if window.form == "pool_once":
         factor = (window.patch_size[0] // window.stride[0], window.patch_size[1] // window.stride[1])

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sapool.graph import evaluating
-from sapool.records import Reporter, SilentReporter, TrainRecord
+from sapool.records import Reporter, SilentReporter, TrainRecord, write_bytes_atomically
 from sapool.training.config import TrainConfig
 from sapool.training.data import DataSplits, Images, eval_loader, train_loader
 
@@ -235,10 +235,8 @@ def evaluate(model: nn.Module, images: Images) -> float:
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Write the model's state as safetensors, under a temporary name first."""
-    path = Path(path)
-    temporary = path.with_suffix(".tmp")
-    save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, temporary)
-    temporary.replace(path)
+    state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    write_bytes_atomically(Path(path), save(state))
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
