@@ -112,7 +112,7 @@ def test_fit_json_is_alone_on_stdout_and_nothing_fitting_is_3(tmp_path: Path) ->
     assert "does not fit" in done.stderr
     shown = run(*arguments)
     assert shown.returncode == 3
-    assert "nothing fits 2,048 bytes of RAM; closest: strided with strides" in shown.stdout
+    assert "nothing fits 2,048 bytes of RAM and 1,048,576 of flash; closest: strided with strides" in shown.stdout
     conflict = run(*arguments, "--seed", "1")
     assert conflict.returncode == 2
     assert "seed is 0 there, 1 here" in conflict.stderr
