@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Both create what they need in .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
@@ -26,7 +26,7 @@ imports: $(VENV)/installed
 
 # Written last, so that an interrupted installation is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
-	command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is needed; say make PYTHON=path/to/python3.11"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 is needed; say make PYTHON=path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	touch $@

@@ -89,6 +89,10 @@ def test_json_round_trip(tiny: nn.Module) -> None:
         ({"strides": [8, 8, 8, 8]}, "shrink the map to nothing at blocks.2"),
         ({"placement": "stage-left"}, "unknown placement 'stage-left': choose from block"),
         ({"patch_size": 2, "window_norm": True}, "the pool at stem.0: .*average pooling"),
+        (
+            {"patch_size": 33, "window_norm": True},
+            "the pool at blocks.0: a patch_size of 33 leaves one token of the 32 x 32",
+        ),
         ({"patch": 2}, "takes no keyword 'patch': it takes patch_size"),
         ({"pool": "avg", "patch_size": 2}, "pooling 'avg' takes no keyword 'patch_size'"),
     ],

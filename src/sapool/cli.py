@@ -8,13 +8,14 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 try:
     import typer
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
     from rich.table import Table
+    from typer.exceptions import TyperException
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
@@ -330,15 +331,27 @@ def _show_arena(arena: ArenaRecord, path: Path, record: ExportRecord | None = No
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        raise SystemExit(INTERRUPTED) from None
+    except TyperException as error:
+        # The parser's own complaints, in one line like all others (it would draw a box around them).
+        said = error.format_message().strip() if hasattr(error, "format_message") else str(error)
+        if not said:  # a call without a command: its help has been printed
+            raise SystemExit(MISTAKE) from None
+        _fail(f"{said} (see sapool --help)")
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
         defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED
         if defect or os.environ.get("SAPOOL_DEBUG"):
             raise
-        said = explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error
-        _messages.print(f"sapool: {said}", markup=False, soft_wrap=True)
-        raise SystemExit(MISTAKE) from None
+        _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
+    raise SystemExit(code or DONE)
+
+
+def _fail(said: str) -> NoReturn:
+    _messages.print(f"sapool: {said}", markup=False, soft_wrap=True)
+    raise SystemExit(MISTAKE)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,12 @@ def _keywords(
     kwargs = dict(given)
     if pool == "self_attentive" and "patch_size" not in given:
         kwargs = {"patch_size": _patch_size(pool_stride, map_size, bool(given.get("window_norm"))), **given}
+    patch = kwargs.get("patch_size")
+    if kwargs.get("window_norm") and isinstance(patch, int) and max(map_size) <= patch:
+        raise ValueError(
+            f"the pool at {site.name}: a patch_size of {patch} leaves one token of the {map_size[0]} x {map_size[1]} "
+            "map, whose weight cancels: use a smaller patch_size, or window_norm=False"
+        )
     try:
         with torch.device("meta"):
             create_pool(pool, site.out_channels, pool_stride, **kwargs)
