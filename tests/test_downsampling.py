@@ -136,6 +136,9 @@ def test_shared_and_lopsided_operators_are_unsupported() -> None:
     found = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), pool, nn.ReLU(), pool), 16)
     assert all(isinstance(site, UnsupportedSite) and "called 2 times" in site.reason for site in found)
     assert len(found) == 2
+    (unpadded,) = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 8, 3)), 16)
+    assert isinstance(unpadded, UnsupportedSite)
+    assert "for want of padding" in unpadded.reason
     (lopsided,) = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 8, 3, (2, 1), 1)), 16)
     assert isinstance(lopsided, UnsupportedSite)
     assert "stride (2, 1) does not reduce both sides alike" in lopsided.reason

@@ -137,7 +137,9 @@ def _refusal(traced: TracedModel, node: fx.Node) -> str | None:
     if calls > 1:
         return f"it is called {calls} times; one stride can't serve several places"
     rows, columns = _strides(module)
-    if rows != columns or rows == 1:
+    if rows == columns == 1:
+        return "it shrinks the map for want of padding, not by its stride"
+    if rows != columns:
         return f"its stride {(rows, columns)} does not reduce both sides alike"
     if isinstance(module, _POOLS):
         return None
