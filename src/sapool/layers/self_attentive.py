@@ -162,7 +162,7 @@ class SelfAttentivePool2d(nn.Module):
 
     Raises:
         ValueError: a value out of its range, or a configuration that is average pooling whatever its parameters
-            (window-normalised, p a multiple of the stride, kernel = stride, no padding).
+            (window-normalised, no padding, and no window reaches over the edge of a patch).
     """
 
     def __init__(
