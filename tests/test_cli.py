@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -124,11 +123,12 @@ def test_fit_json_is_alone_on_stdout_and_nothing_fitting_is_3(tmp_path: Path) ->
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     arguments = ["fit", "--input-size", "24", "--ram", "64KiB", "--pools", "strided", "--epochs", "12", "--out", "out"]
-    command = [sys.executable, "-m", "sapool.cli", *arguments]
-    # A test runner started in the background hands on an ignored SIGINT; a user's terminal does not.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=tmp_path, stderr=pipe, stdout=pipe, text=True, preexec_fn=heed) as process:
+    # A runner started in the background hands on an ignored SIGINT; a user's terminal does not.
+    heed = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from sapool.cli import main; main()"
+    )
+    command, pipe = [sys.executable, "-c", heed, *arguments], subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stderr=pipe, stdout=pipe, text=True) as process:
         last = tmp_path / "out" / "strided" / "checkpoints" / "last.ckpt"
         deadline = time.monotonic() + 120
         while not last.exists() and time.monotonic() < deadline:
