@@ -6,11 +6,22 @@ import torch
 import sapool
 
 
-@pytest.mark.parametrize("name", ["sapool:tiny", "timm:mobilenetv2_035", "torchvision:mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["sapool:tiny", "timm:mobilenetv2_035", "torchvision:mobilenet_v2", "authors:resnet18_v2-lip-1222"]
+)
 def test_networks_have_the_asked_classes(name: str) -> None:
     model = sapool.load_model(name, num_classes=7)
     assert model.training
     assert model.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("resnet18-skip-1222", 11_181_642), ("mobilenet_v2-nlp_headfix2-1222121", 2_498_938)],
+)
+def test_the_authors_networks_have_their_parameters(name: str, count: int) -> None:
+    model = sapool.load_model(f"authors:{name}", num_classes=10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
 @pytest.mark.parametrize(
@@ -22,7 +33,9 @@ def test_networks_have_the_asked_classes(name: str) -> None:
         ("resnet18", "write timm:NAME or torchvision:NAME or sapool:NAME"),
         ("tim:resnet18", "unknown model 'tim:resnet18'"),
         ("timm:", "unknown model 'timm:'"),
-        ("sapool:qqqq", "sapool has no such network"),
+        ("authors:resnet18-nlpp-1222", "nlpp"),
+        ("authors:dyresnet18-nlp-1222", "leave out the 'dy'"),
+        ("sapool:qqqq", "did you mean sapool:tiny"),
     ],
 )
 def test_unknown_names_get_the_nearest(name: str, said: str) -> None:
@@ -35,3 +48,5 @@ def test_bad_requests_are_refused() -> None:
         sapool.load_model("sapool:tiny", 0)
     with pytest.raises(ValueError, match="sapool:tiny has no pretrained weights"):
         sapool.load_model("sapool:tiny", pretrained=True)
+    with pytest.raises(ValueError, match="authors:resnet18-skip-1222 has no pretrained weights"):
+        sapool.load_model("authors:resnet18-skip-1222", pretrained=True)

@@ -15,8 +15,11 @@ from sapool.layers import SelfAttentivePool2d
 NETWORKS = [("sapool:tiny", 64, 4), ("timm:mobilenetv2_035", 96, 5), ("torchvision:mobilenet_v2", 64, 5)]
 
 
-@pytest.mark.parametrize(("name", "size", "count"), NETWORKS)
-@pytest.mark.parametrize("pool", ["self_attentive", "avg", "max", "strided"])
+CASES = [(*network, pool) for network in NETWORKS for pool in ("self_attentive", "avg", "max", "strided")]
+CASES += [("sapool:tiny", 64, 4, pool) for pool in sapool.list_pools() if (*NETWORKS[0], pool) not in CASES]
+
+
+@pytest.mark.parametrize(("name", "size", "count", "pool"), CASES)
 def test_a_plan_goes_in_and_trains(name: str, size: int, count: int, pool: str) -> None:
     torch.manual_seed(0)
     model = sapool.load_model(name, 10)

@@ -14,6 +14,7 @@ from sapool.optional import explain_missing
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sapool.authors import from_authors as from_authors
     from sapool.downsampling import find_downsampling as find_downsampling
     from sapool.export import ExportError as ExportError
     from sapool.export import InterpreterError as InterpreterError
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from sapool.fitting import FitSummary as FitSummary
     from sapool.fitting import fit as fit
     from sapool.layers import POOLS as POOLS
+    from sapool.layers import CollapseWarning as CollapseWarning
+    from sapool.layers import SelfAttentivePool1d as SelfAttentivePool1d
     from sapool.layers import SelfAttentivePool2d as SelfAttentivePool2d
     from sapool.layers import create_pool as create_pool
+    from sapool.layers import distance_from_average as distance_from_average
     from sapool.layers import list_pools as list_pools
     from sapool.models import load_model as load_model
     from sapool.plan import make_plan as make_plan
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from sapool.training import train as train
 
 _HOMES = {
+    "sapool.authors": ("from_authors",),
     "sapool.downsampling": ("find_downsampling",),
     "sapool.export": (
         "ExportError",
@@ -59,7 +64,15 @@ _HOMES = {
         "randomize_norms",
     ),
     "sapool.fitting": ("FitConfig", "FitSummary", "fit"),
-    "sapool.layers": ("POOLS", "SelfAttentivePool2d", "create_pool", "list_pools"),
+    "sapool.layers": (
+        "POOLS",
+        "CollapseWarning",
+        "SelfAttentivePool1d",
+        "SelfAttentivePool2d",
+        "create_pool",
+        "distance_from_average",
+        "list_pools",
+    ),
     "sapool.models": ("load_model",),
     "sapool.plan": ("make_plan",),
     "sapool.records": (

@@ -1,12 +1,13 @@
-"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``sapool:tiny``."""
+"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``authors:ARCHITECTURE``, ``sapool:tiny``."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from torch import nn
 
+from sapool import authors
+from sapool.choices import suggest
 from sapool.optional import require
 from sapool.tiny import TinyNet
 
@@ -15,10 +16,11 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
     """Build a network by name.
 
     Args:
-        name: ``timm:NAME``, ``torchvision:NAME`` (classification) or ``sapool:tiny``.
+        name: ``timm:NAME``, ``torchvision:NAME`` (classification), ``authors:ARCHITECTURE`` (the networks of the
+            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny``.
         num_classes: outputs of its classifier.
         pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
-            its size fits). ``sapool:tiny`` has none.
+            its size fits). ``sapool:tiny`` and ``authors:`` have none.
 
     Returns:
         The network, in train mode.
@@ -56,15 +58,19 @@ def _from_torchvision(model: str, num_classes: int, pretrained: bool) -> nn.Modu
 
 def _check_known(source: str, model: str, known: list[str]) -> None:
     if model not in known:
-        near = difflib.get_close_matches(model, known, n=3, cutoff=0.4)
-        hint = (
-            f"did you mean {' or '.join(f'{source}:{n}' for n in near)}?" if near else f"{source} has no such network"
-        )
-        raise ValueError(f"unknown model '{source}:{model}': {hint}")
+        full = f"{source}:{model}"
+        raise ValueError(f"unknown model {full!r}: {suggest(full, [f'{source}:{name}' for name in known])}")
+
+
+def _from_authors(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise ValueError(f"authors:{model} has no pretrained weights here: see sapool.from_authors for single layers")
+    return authors.build(model, num_classes)
 
 
 _SOURCES: dict[str, Callable[[str, int, bool], nn.Module]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,
     "sapool": _from_sapool,
+    "authors": _from_authors,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from torch import nn
 
 from sapool.downsampling import find_downsampling
 from sapool.graph import InputSize, as_input_size
-from sapool.layers import POOLS, check_pool_name, create_pool
+from sapool.layers import check_pool_name, create_pool, pool_keywords
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size
 
 PLACEMENTS = ("block",)
@@ -95,7 +94,7 @@ def check_choices(pool: str, placement: str, kwargs: dict[str, Any]) -> None:
     check_pool_name(pool)
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
-    known = [name for name, p in inspect.signature(POOLS[pool]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    known = pool_keywords(pool)
     for name in kwargs:
         if name not in known:
             raise ValueError(f"pooling {pool!r} takes no keyword {name!r}: it takes {', '.join(known) or 'none'}")

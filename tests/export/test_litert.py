@@ -28,9 +28,9 @@ def test_export_takes_channel_last_int8_and_answers_like_the_network(tmp_path: P
 
 
 @pytest.mark.slow
-def test_every_pool_exports_and_runs_in_tflm(tmp_path: Path) -> None:
+def test_planned_networks_export_and_run_in_tflm(tmp_path: Path) -> None:
     model = sapool.load_model("sapool:tiny", 10)
-    for pool in sapool.list_pools():
+    for pool in ("self_attentive", "max", "avg", "strided"):
         net = sapool.apply_plan(model, sapool.make_plan(model, 32, pool, [4, 2, 1, 1])).model
         path = tmp_path / f"{pool}.tflite"
         record = export_int8(randomize_norms(net), [images(4)], path)

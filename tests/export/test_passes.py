@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 from sapool.export import export_int8, measure_arena, randomize_norms, run_images
 from sapool.export.passes import FILE_PASSES, PASSES, apply_passes, choose_passes
 from sapool.export.passes.affine_gate import BOUND, SHIFT, SLOPE
-from sapool.layers import SelfAttentivePool2d, TokenAttention
+from sapool.export.passes.fold_tiles import fold_tiles
+from sapool.export.passes.window_softmax import use_window_softmax
+from sapool.layers import SelfAttentivePool2d, TokenAttention, create_pool
 from sapool.tflite_file import count_operators
 from tests.conftest import PooledNet, images, pooled_net
+from tests.layers.oracle import randomize
 
 
 def strided_net() -> nn.Module:
@@ -28,7 +32,13 @@ def strided_net() -> nn.Module:
     return randomize_norms(nn.Sequential(*blocks)).eval()
 
 
+def tiled_net() -> nn.Module:
+    torch.manual_seed(0)
+    return randomize_norms(PooledNet(create_pool("space_to_depth", 8, 2))).eval()
+
+
 NETWORKS = {
+    "fold_tiles": tiled_net,
     "fold_padding": strided_net,
     "merged_attention": pooled_net,
     "constant_position": pooled_net,
@@ -36,7 +46,13 @@ NETWORKS = {
     "affine_gate": lambda: pooled_net(patch_size=1, window_norm=True, max_keys=16),
 }
 # Bound on the float outputs' change. The gate's bound is 0.0027 of each weight, on outputs of about one.
-TOLERANCE = {"fold_padding": 1e-6, "merged_attention": 1e-5, "constant_position": 0.0, "affine_gate": 5e-3}
+TOLERANCE = {
+    "fold_tiles": 1e-6,
+    "fold_padding": 1e-6,
+    "merged_attention": 1e-5,
+    "constant_position": 0.0,
+    "affine_gate": 5e-3,
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -149,7 +165,7 @@ def test_passes_are_chosen_by_name_in_their_own_order() -> None:
     assert choose_passes("all") == (*PASSES, *FILE_PASSES)
     assert choose_passes("none") == ()
     assert choose_passes("affine_gate, fold_padding") == ("fold_padding", "affine_gate")
-    with pytest.raises(ValueError, match="unknown pass 'fold': choose from all, none, cap_keys, fold_padding"):
+    with pytest.raises(ValueError, match="unknown pass 'fold': choose from all, none, cap_keys, fold_tiles"):
         choose_passes(["fold"])
 
 
@@ -161,3 +177,56 @@ def test_the_network_given_is_not_changed(tmp_path: Path) -> None:
     apply_passes(copy.deepcopy(model), x[:1], choose_passes("all"))
     assert torch.equal(model(x), expected)
     assert before.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (13, 18)])
+@pytest.mark.parametrize(
+    ("name", "side", "kwargs"),
+    [
+        ("space_to_depth", 2, {}),
+        ("space_to_depth", 4, {}),
+        ("space_to_depth", 4, {"conv_kernel_size": 1}),
+        ("space_to_depth", 2, {"conv_kernel_size": 5}),
+        ("haar", 2, {}),
+        ("haar", 4, {"norm": False}),
+        ("haar", 8, {}),
+    ],
+)
+def test_tiles_fold_into_one_convolution(name: str, side: int, kwargs: dict[str, Any], size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    pool = randomize_norms(create_pool(name, 4, side, **kwargs)).double().eval()
+    x = torch.randn(2, 4, *size, dtype=torch.float64)
+    model = nn.Sequential(copy.deepcopy(pool))
+    assert fold_tiles(model, x) == 1
+    assert [m.stride for m in model.modules() if isinstance(m, nn.Conv2d)] == [(side, side)]
+    torch.testing.assert_close(model(x), pool(x), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "kwargs"),
+    [
+        ("soft", (2,), {}),
+        ("soft", (3, 2), {}),
+        ("lip", (4,), {}),
+        ("lip_1x1", ((2, 3), (1, 2)), {}),
+        ("self_attentive", (4,), {"window_norm": True, "patch_size": 2, "gain": 12.0}),
+        ("self_attentive", (2,), {"window_norm": True, "patch_size": 1, "gate": "sigmoid"}),
+    ],
+)
+def test_window_softmax_is_the_quotient(name: str, window: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    pool = create_pool(name, 4, *window, **kwargs).eval()
+    randomize(pool)
+    x = torch.randn(2, 4, 13, 18)
+    model = nn.Sequential(copy.deepcopy(pool))
+    assert use_window_softmax(model, x) == 1
+    torch.testing.assert_close(model(x), pool(x), atol=1e-6, rtol=1e-5)
+
+
+def test_window_softmax_gives_padding_less_weight_than_an_int8_step() -> None:
+    pool = create_pool("soft", 4, 3, 2, 1).eval()
+    x = torch.randn(2, 4, 13, 18)
+    model = nn.Sequential(copy.deepcopy(pool))
+    assert use_window_softmax(model, x) == 1
+    difference = (model(x) - pool(x)).abs()
+    assert difference[..., 1:-1, 1:-1].max() < 1e-6
+    assert 0 < difference.max() < x.abs().max() / 256

@@ -20,9 +20,31 @@ def torch_attention(pool: SelfAttentivePool2d) -> nn.MultiheadAttention:
     return whole
 
 
-def literal_weight(pool: SelfAttentivePool2d, x: Tensor, norms: tuple[nn.BatchNorm2d, nn.BatchNorm2d]) -> Tensor:
+Norms = tuple[nn.Module, nn.Module]
+
+
+def literal_weight(pool: SelfAttentivePool2d, x: Tensor, norms: Norms) -> Tensor:
     """Steps 1 to 5 of the method for a map that the patch divides: (N, C, H, W) weights at full resolution."""
-    tokens = F.relu(norms[0](pool.embed(x)))
+    logit = literal_logit(pool, x, norms)
+    if pool.gate == "exp":
+        return torch.exp(logit)
+    return torch.sigmoid(logit) if pool.gate == "sigmoid" else torch.exp(pool.gain * torch.sigmoid(logit))
+
+
+def literal_logit(pool: SelfAttentivePool2d, x: Tensor, norms: Norms) -> Tensor:
+    """Steps 1 to 4: (N, C, H, W) logits at full resolution."""
+    attended = literal_attention(pool, x, norms[0])
+    if pool.restoration == "nearest":
+        return norms[1](pool.restore(F.interpolate(attended, size=x.shape[2:], mode="nearest")))
+    logit = norms[1](pool.restore(attended))
+    if pool.restoration == "bilinear":
+        return bilinear_loops(logit, pool.patch_size)
+    return shuffle_loops(logit, pool.patch_size)
+
+
+def literal_attention(pool: SelfAttentivePool2d, x: Tensor, norm: nn.Module) -> Tensor:
+    """Steps 1 to 3: the attended token map, (N, E, h, w)."""
+    tokens = F.relu(norm(pool.embed(x)))
     count, width, rows, columns = tokens.shape
     if pool.position is not None:
         position = torch.zeros(1, width, rows, columns, dtype=x.dtype)
@@ -34,12 +56,37 @@ def literal_weight(pool: SelfAttentivePool2d, x: Tensor, norms: tuple[nn.BatchNo
         tokens = tokens + position
     sequence = tokens.reshape(count, width, rows * columns).transpose(1, 2)
     attended, _ = torch_attention(pool)(sequence, sequence, sequence, need_weights=False)
-    attended = attended.transpose(1, 2).reshape(count, width, rows, columns)
-    full = F.interpolate(attended, size=x.shape[2:], mode="nearest")
-    return torch.exp(torch.sigmoid(norms[1](pool.restore(full))))
+    return attended.transpose(1, 2).reshape(count, width, rows, columns)
 
 
-def literal_pool(pool: SelfAttentivePool2d, x: Tensor, norms: tuple[nn.BatchNorm2d, nn.BatchNorm2d]) -> Tensor:
+def bilinear_loops(low: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Interpolate between the centres of the patches; beyond the outer ones their value holds."""
+    out = torch.zeros(*low.shape[:2], low.shape[2] * patch[0], low.shape[3] * patch[1], dtype=low.dtype)
+    for row in range(out.shape[2]):
+        for column in range(out.shape[3]):
+            parts = []
+            for at, side, count in ((row, patch[0], low.shape[2]), (column, patch[1], low.shape[3])):
+                place = min(max((at + 0.5) / side - 0.5, 0.0), count - 1.0)
+                first = int(place)
+                parts.append((first, min(first + 1, count - 1), place - first))
+            (top, bottom, down), (left, right, across) = parts
+            upper = low[:, :, top, left] * (1 - across) + low[:, :, top, right] * across
+            lower = low[:, :, bottom, left] * (1 - across) + low[:, :, bottom, right] * across
+            out[:, :, row, column] = upper * (1 - down) + lower * down
+    return out
+
+
+def shuffle_loops(low: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Give pixel (a, b) of a patch the channels c p q + a q + b."""
+    (p, q), (count, deep, rows, columns) = patch, low.shape
+    out = torch.zeros(count, deep // (p * q), rows * p, columns * q, dtype=low.dtype)
+    for a in range(p):
+        for b in range(q):
+            out[:, :, a::p, b::q] = low[:, a * q + b :: p * q]
+    return out
+
+
+def literal_pool(pool: SelfAttentivePool2d, x: Tensor, norms: Norms) -> Tensor:
     """The whole method, window by window in plain loops."""
     weight = literal_weight(pool, x, norms)
     return weighted_loops(x, weight, pool.window.kernel_size, pool.window.stride, pool.window.normalize)
@@ -64,10 +111,13 @@ def weighted_loops(
     return out
 
 
-def plain_norms(pool: SelfAttentivePool2d) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:
-    """Return torch's own BatchNorms with the pool's state, in its mode."""
-    norms = []
+def plain_norms(pool: SelfAttentivePool2d) -> Norms:
+    """Return torch's own BatchNorms with the pool's state, in its mode; nothing where the pool has none."""
+    norms: list[nn.Module] = []
     for own in (pool.embed_norm, pool.restore_norm):
+        if own is None:
+            norms.append(nn.Identity())
+            continue
         norm = nn.BatchNorm2d(own.num_features, dtype=own.weight.dtype)
         norm.load_state_dict(own.state_dict())
         norms.append(norm.train(own.training))

@@ -33,7 +33,7 @@ def test_strided_is_a_convolution_at_the_stride() -> None:
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown pooling 'self_atentive': did you mean self_attentive\?"):
         create_pool("self_atentive", 4, 2)
-    with pytest.raises(ValueError, match="choose from avg, max, self_attentive, strided"):
+    with pytest.raises(ValueError, match="unknown pooling 'zzz': choose from attention_strided, avg, blur"):
         create_pool("zzz", 4, 2)
 
 

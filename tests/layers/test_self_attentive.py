@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sapool.layers import LearnedPosition2d, SelfAttentivePool2d, TokenAttention
-from sapool.layers.self_attentive import embedding_width
+from sapool.layers import (
+    CollapseWarning,
+    LearnedPosition2d,
+    SelfAttentivePool1d,
+    SelfAttentivePool2d,
+    TokenAttention,
+    banded,
+)
+from sapool.layers.attention import embedding_width
 from tests.layers.oracle import literal_pool, literal_weight, plain_norms, randomize, weighted_loops
-
-VECTORS = Path(__file__).parents[1] / "data" / "authors_vectors"
 
 
 def make(
@@ -57,51 +62,94 @@ def test_equals_the_literal_formula(
     torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-5)
     # In training the statistics must be those of the full-resolution form, the unbiased variance included.
     for own, plain in zip((pool.embed_norm, pool.restore_norm), norms, strict=True):
-        torch.testing.assert_close(own.running_mean, plain.running_mean, atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(own.running_var, plain.running_var, atol=1e-6, rtol=1e-5)
-        assert torch.equal(own.num_batches_tracked, plain.num_batches_tracked)  # type: ignore[arg-type]
+        assert own is not None
+        assert own.state_dict().keys() == plain.state_dict().keys()
+        for key, value in plain.state_dict().items():
+            torch.testing.assert_close(own.state_dict()[key], value, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["nlp_p1_win", "nlp_p2_nowin"])
-@pytest.mark.parametrize("mode", ["eval", "train"])
-def test_paper_form_gives_the_authors_numbers(name: str, mode: str) -> None:
-    held = np.load(VECTORS / f"{name}.npz")
-    meta = json.loads(str(held["meta"]))
-    pool = SelfAttentivePool2d.paper(
-        meta["channels"],
-        meta["kernel_size"],
-        meta["stride"],
-        patch_size=meta["patch_size"],
-        num_heads=meta["num_heads"],
-        window_norm=meta["window_norm"],
-    )
-    pool.load_state_dict(_authors_state(held))
-    pool.train(mode == "train")
-    x = torch.from_numpy(held["x"]).requires_grad_()
-    y = pool(x)
-    y.backward(torch.linspace(-1, 1, y.numel()).view_as(y))
-    np.testing.assert_allclose(y.detach().numpy(), held[f"y_{mode}"], atol=1e-5)
-    assert x.grad is not None
-    np.testing.assert_allclose(x.grad.numpy(), held[f"grad_x_{mode}"], atol=1e-5)
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"gate": "exp"},
+        {"gate": "sigmoid"},
+        {"gain": 12.0},
+        {"embed_norm": False},
+        {"restore_norm": False},
+        {"embed_norm": False, "restore_norm": False, "position": None, "gate": "exp"},
+        {"embedding": "separable"},
+    ],
+)
+@pytest.mark.parametrize("window", [{"window_norm": True, "patch_size": 1}, {"window_norm": False, "patch_size": 4}])
+def test_every_choice_equals_its_formula(kwargs: dict[str, Any], window: dict[str, Any], training: bool) -> None:
+    pool, x = make(8, 2, size=(8, 12), **window, **kwargs)
+    pool, x = pool.double().train(training), x.double()
+    torch.testing.assert_close(pool(x), literal_pool(pool, x, plain_norms(pool)), atol=1e-10, rtol=1e-10)
 
 
-def _authors_state(held: Any) -> dict[str, Tensor]:
-    prefix = "sd/logit.pool_weight."
-    theirs = {k.removeprefix(prefix): torch.from_numpy(np.array(held[k])) for k in held.files if k.startswith(prefix)}
-    ours = {
-        "position.row": theirs["pos_embed.row_embed.weight"],
-        "position.column": theirs["pos_embed.col_embed.weight"],
-        "attention.project.weight": theirs["multihead_attn.out_proj.weight"],
-        "attention.project.bias": theirs["multihead_attn.out_proj.bias"],
-    }
-    for index, part in enumerate(("query", "key", "value")):
-        for kind in ("weight", "bias"):
-            ours[f"attention.{part}.{kind}"] = theirs[f"multihead_attn.in_proj_{kind}"].chunk(3)[index]
-    names = {"downsample.0": "embed", "downsample.1": "embed_norm", "restore.0": "restore", "restore.1": "restore_norm"}
-    for (old, new), (key, value) in itertools.product(names.items(), theirs.items()):
-        if key.startswith(old + "."):
-            ours[new + key.removeprefix(old)] = value
-    return ours
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("restoration", ["bilinear", "pixel_shuffle"])
+@pytest.mark.parametrize(
+    ("kernel", "patch", "normalised"), [(2, 2, True), (2, 4, False), (4, 2, True), ((2, 3), (4, 3), True)]
+)
+def test_restorations_that_vary_inside_a_patch(
+    restoration: str, kernel: Any, patch: Any, normalised: bool, training: bool
+) -> None:
+    pool, x = make(6, kernel, size=(8, 12), patch_size=patch, window_norm=normalised, restoration=restoration)
+    pool.train(training)
+    torch.testing.assert_close(pool(x), literal_pool(pool, x, plain_norms(pool)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("restoration", ["bilinear", "pixel_shuffle"])
+def test_restorations_on_a_map_the_patch_does_not_divide(restoration: str) -> None:
+    pool, x = make(4, 2, size=(7, 9), patch_size=4, window_norm=True, restoration=restoration)
+    weight = literal_weight(pool.eval(), F.pad(x, (0, 3, 0, 1)), plain_norms(pool))[:, :, :7, :9]
+    expected = weighted_loops(x, weight, (2, 2), (2, 2), normalize=True)
+    torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_far_beyond_exp_still_average() -> None:
+    """Weights that overflow or vanish everywhere in a window must not become 0 / 0."""
+    for gate in ("exp", "sigmoid"):
+        pool, x = make(4, 2, patch_size=1, window_norm=True, gate=gate)
+        assert pool.restore_norm is not None
+        nn.init.constant_(pool.restore_norm.weight, 500.0)
+        pooled = pool.eval()(x)
+        assert torch.isfinite(pooled).all()
+        assert (pooled <= F.max_pool2d(x, 2) + 1e-5).all()
+        assert (pooled >= -F.max_pool2d(-x, 2) - 1e-5).all()
+
+
+@pytest.mark.parametrize("kwargs", [{"patch_size": 1}, {"restoration": "bilinear"}, {"patch_size": 1, "gain": 12.0}])
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 0), ((4, 2), (2, 2), 0)])
+def test_it_can_start_exactly_as_average_pooling(kwargs: dict[str, Any], window: tuple[Any, Any, Any]) -> None:
+    for restore_norm in (True, False):
+        pool = SelfAttentivePool2d(4, *window, window_norm=True, init="average", restore_norm=restore_norm, **kwargs)
+        x = torch.randn(2, 4, 9, 8)
+        for mode in (True, False):
+            torch.testing.assert_close(pool.train(mode)(x), F.avg_pool2d(x, *window), atol=1e-6, rtol=1e-6)
+
+
+def test_borders_follow_count_include_pad() -> None:
+    """Un-normalised and with equal weights a window is a multiple of nn.AvgPool2d's; normalised, it sees no zeros."""
+    x = torch.rand(1, 4, 7, 7)
+    for counts in (True, False):
+        pool = SelfAttentivePool2d(4, 3, 2, 1, init="average", count_include_pad=counts).eval()
+        expected = nn.AvgPool2d(3, 2, 1, count_include_pad=counts)(x) * math.exp(0.5)
+        torch.testing.assert_close(pool(x), expected, atol=1e-6, rtol=1e-5)
+        normal = SelfAttentivePool2d(4, 3, 2, 1, patch_size=1, window_norm=True, init="average").eval()
+        torch.testing.assert_close(normal(x), nn.AvgPool2d(3, 2, 1, count_include_pad=False)(x), atol=1e-6, rtol=1e-5)
+
+
+def test_a_sequence_is_pooled_as_a_map_of_one_row() -> None:
+    torch.manual_seed(0)
+    pool = SelfAttentivePool1d(4, 3, 2, 1, patch_size=2)
+    x = torch.randn(2, 4, 21)
+    assert pool(x).shape == nn.AvgPool1d(3, 2, 1)(x).shape
+    torch.testing.assert_close(pool.eval()(x), SelfAttentivePool2d.forward(pool, x.unsqueeze(2)).squeeze(2))
+    with pytest.raises(ValueError, match=r"x must be \(N, 4, L\), got \(2, 4, 1, 21\)"):
+        pool(x.unsqueeze(2))
 
 
 def test_stretched_border_follows_the_authors_rule() -> None:
@@ -254,6 +302,33 @@ def test_one_sample_never_depends_on_the_others_in_eval() -> None:
     torch.testing.assert_close(pool(x)[1:2], pool(x[1:2]), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"patch_size": 1, "window_norm": True},
+        {"patch_size": 1, "window_norm": True, "gain": 12.0, "embed_norm": False},
+        {"patch_size": 2, "max_keys": 7},
+        {"patch_size": 4, "max_keys": None, "position": None},
+        {"patch_size": (3, 2), "max_keys": 20},
+    ],
+)
+@pytest.mark.parametrize("size", [(48, 40), (47, 39), (30, 9), (13, 64)])
+def test_bands_of_a_large_map_give_the_same(
+    kwargs: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = (6, 2) if kwargs["patch_size"] == (3, 2) else 4 if kwargs["patch_size"] == 4 else 2
+    pool, x = make(8, kernel, size=size, **kwargs)
+    pool.eval()
+    expected = pool(x).detach()
+    monkeypatch.setattr(banded, "LARGE_MAP", 0)
+    monkeypatch.setattr(banded, "BAND", 1)
+    assert size[0] < 40 or len(banded._cuts(pool, x, 1)) > 6
+    with torch.no_grad():
+        assert banded.worth_bands(pool, x)
+        torch.testing.assert_close(pool(x), expected, atol=1e-6, rtol=1e-5)
+    assert not banded.worth_bands(pool, x)  # gradients need the whole map
+
+
 def test_output_does_not_depend_on_memory_layout() -> None:
     pool, x = make(4, 2)
     pool.eval()
@@ -330,6 +405,83 @@ def test_output_is_as_large_as_average_poolings(
 
 def test_weights_lie_between_one_and_e() -> None:
     pool, x = make(4, 2)
-    weight = pool._weigh(pool.attention(pool._embed(x)), (12, 12), stretch=False)
+    weight = pool._weight(pool._logit(pool.attention(pool._embed(x)), (12, 12), stretch=False))
     assert weight.min() > 1
     assert weight.max() < math.e
+
+
+def test_a_collapsing_layer_can_be_had_with_a_warning() -> None:
+    with pytest.warns(CollapseWarning, match="average pooling with dead parameters"):
+        pool = SelfAttentivePool2d(4, 2, patch_size=2, window_norm=True, allow_collapse=True)
+    x = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(pool(x), F.avg_pool2d(x, 2), atol=1e-6, rtol=1e-5)
+
+
+def _scores_saved(pool: nn.Module, x: Tensor, tokens: int) -> int:
+    """Count the tensors with tokens x tokens entries that autograd keeps."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):  # type: ignore[func-returns-value]
+        pool(x)
+    return sum(size >= tokens * tokens for size in kept)
+
+
+def test_no_score_matrix_is_saved_for_the_gradient() -> None:
+    x = torch.randn(1, 8, 20, 20, requires_grad=True)
+    assert _scores_saved(SelfAttentivePool2d(8, 2, patch_size=1, window_norm=True, max_keys=None), x, 400) == 0
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operator made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("embedding", ["dense", "separable"])
+def test_nothing_larger_than_the_map_is_made(embedding: Any) -> None:
+    x = torch.randn(2, 32, 112, 112)
+    for max_keys in (None, 256):
+        pool = SelfAttentivePool2d(32, 4, patch_size=4, max_keys=max_keys, embedding=embedding)
+        with _Largest() as seen, torch.no_grad():
+            pool(x)
+        assert seen.numel <= x.numel()
+
+
+def dynamic_size(pool: nn.Module, x: Tensor, tokens: tuple[int, int], patch: int) -> Tensor:
+    rows, columns = (torch.export.Dim(n, min=tokens[0], max=tokens[1]) for n in ("rows", "columns"))
+    shapes = ({0: torch.export.Dim("batch", min=1, max=8), 2: patch * rows, 3: patch * columns},)
+    return torch.export.export(pool, (x,), dynamic_shapes=shapes).module()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "tokens"),
+    [
+        ({"patch_size": 4}, (2, 16)),
+        ({"patch_size": 2, "window_norm": True}, (2, 16)),
+        ({"patch_size": 4, "max_keys": None}, (2, 40)),
+    ],
+)
+def test_torch_export_takes_any_size_the_patch_divides(kwargs: dict[str, Any], tokens: tuple[int, int]) -> None:
+    pool, x = make(4, 4, size=(24, 32), **kwargs)
+    exported: Any = dynamic_size(pool.eval(), x, tokens, kwargs["patch_size"])
+    other = torch.randn(3, 4, 16, 28)
+    torch.testing.assert_close(exported(other), pool(other), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kwargs", [{}, {"patch_size": 1, "window_norm": True}, {"patch_size": 1, "max_keys": 16}])
+def test_onnx_gives_the_same_numbers(kwargs: dict[str, Any], tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pool, x = make(4, 2, **kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        torch.onnx.export(pool.eval(), (x,), tmp_path / "pool.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "pool.onnx")
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(got, pool(x).detach().numpy(), atol=1e-5, rtol=1e-5)

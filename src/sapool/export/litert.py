@@ -19,6 +19,7 @@ from sapool.export._quiet import captured_output
 from sapool.export.interpreters import InterpreterError
 from sapool.export.parity import dequantize, run_images
 from sapool.export.passes import apply_file_passes, apply_passes, choose_passes
+from sapool.export.unsupported import why_unsupported
 from sapool.graph import evaluating
 from sapool.optional import require
 from sapool.records import ExportRecord, write_bytes_atomically
@@ -57,6 +58,8 @@ def export_int8(
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     chosen = choose_passes(passes)
+    if refusal := why_unsupported(model):
+        raise ExportError(refusal)
     images = _collect(calibration)
     rewritten = copy.deepcopy(model).to("cpu", torch.float32).eval()
     checked = images[:_CHECKED_IMAGES]
@@ -137,8 +140,14 @@ def _quantize(float_model: bytes, images: Tensor) -> bytes:
         warnings.simplefilter("ignore")
         quantizer_module = require("ai_edge_quantizer.quantizer", "deploy", _PURPOSE)
         recipe = require("ai_edge_quantizer.recipe", "deploy", _PURPOSE)
+        qtyping = require("ai_edge_quantizer.qtyping", "deploy", _PURPOSE)
+        algorithms = require("ai_edge_quantizer.algorithm_manager", "deploy", _PURPOSE)
         try:
             quantizer = quantizer_module.Quantizer(bytearray(float_model), recipe.static_wi8_ai8())
+            # TFLM has SQRT in float only.
+            quantizer.update_quantization_recipe(
+                ".*", qtyping.TFLOperationName.SQRT, algorithm_key=algorithms.AlgorithmName.NO_QUANTIZE
+            )
             statistics = quantizer.calibrate(_signature_samples(float_model, samples), num_threads=1)
             result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
         except Exception as error:  # the quantiser raises many kinds; each means the same to the caller

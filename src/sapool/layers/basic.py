@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sapool.layers.weighted import Pair
+from sapool.layers.window import Pair
 
 
 class MaxPool2d(nn.MaxPool2d):

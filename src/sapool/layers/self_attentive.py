@@ -1,12 +1,12 @@
 """Self-attentive pooling: Chen, Datta, Kundu, Beerel, WACV 2023 (arXiv 2209.07659).
 
-Letters in shapes: N batch, C channels, H W map, p patch side, E embedding width, h w token map (h = ceil(H / p)),
-L = h w queries, K keys.
+Letters in shapes: N batch, C channels, H W map, p patch side, E embedding width, h w token map (h = ceil(H / p)).
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,139 +14,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.layers.weighted import Pair, Window, as_pair, reduce_before_weighting, weighted_average
+from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
+from sapool.layers.banded import pool_in_bands, worth_bands
+from sapool.layers.soft import WindowSoftmax
+from sapool.layers.weighted import (
+    WeightedWindow,
+    crop,
+    reduce_before_weighting,
+    spread_weight,
+    weighted_average,
+)
+from sapool.layers.window import Pair, WindowPool2d, as_pair
 
-Gate = Literal["exp_sigmoid", "affine_sigmoid"]
+Gate = Literal["exp_sigmoid", "exp", "sigmoid"]
+Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]
 
-
-def embedding_width(in_channels: int, num_heads: int, embed_ratio: float) -> int:
-    """Return E = max(1, round(r C / heads)) heads, with Python's banker's rounding (WACV 2023, authors' code)."""
-    return max(1, round(embed_ratio * in_channels / num_heads)) * num_heads
-
-
-class PatchBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm of a patch-resolution map that stands for its ``repeats``-fold nearest upsampling.
-
-    The statistics of both maps are equal except for the unbiased running variance, which carries n / (n - 1); it is
-    corrected here so that trained weights do not depend on which form they were trained in.
-    """
-
-    def forward(self, x: Tensor, repeats: int = 1) -> Tensor:
-        """Normalise ``x`` (N, C, h, w) to the same shape; ``repeats`` is how many pixels each value stands for."""
-        if not self.training:
-            return super().forward(x)
-        count = x.numel() // x.shape[1]
-        if count < 2:
-            raise ValueError(
-                f"SelfAttentivePool2d in training needs more than one token a channel in the batch for its BatchNorm, "
-                f"got a token map of shape {tuple(x.shape)}: use a larger batch, a larger map or a smaller patch_size"
-            )
-        if repeats == 1 or self.running_mean is None or self.running_var is None or self.momentum is None:
-            return super().forward(x)
-        # The statistics move in copies: autograd keeps the ones it is given.
-        mean, var = self.running_mean.clone(), self.running_var.clone()
-        out = F.batch_norm(x, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
-        full = count * repeats
-        correction = (full / (full - 1)) / (count / (count - 1))
-        kept = (1 - self.momentum) * self.running_var
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(kept + (var - kept) * correction)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return out
+# exp(80) times an activation is still far from float32's largest number.
+LARGEST_GAIN = 80.0
 
 
-class LearnedPosition2d(nn.Module):
-    """Learned row and column tables, the column half first; a map longer than the tables interpolates them.
-
-    Args:
-        embed_dim: E, channels of the token map; odd widths give the columns the smaller half.
-        length: entries of each table, in tokens.
-    """
-
-    def __init__(self, embed_dim: int, length: int = 64) -> None:
-        super().__init__()
-        columns = embed_dim // 2
-        self.column = nn.Parameter(torch.rand(length, columns))
-        self.row = nn.Parameter(torch.rand(length, embed_dim - columns))
-
-    @staticmethod
-    def _entries(table: Tensor, count: int) -> Tensor:
-        if count <= table.shape[0]:
-            return table[:count]
-        return F.interpolate(table.t()[None], size=count, mode="linear", align_corners=True)[0].t()
-
-    def forward(self, height: int, width: int) -> Tensor:
-        """Return the position map (1, E, height, width)."""
-        column = self._entries(self.column, width)[None, None].expand(1, height, -1, -1)
-        row = self._entries(self.row, height)[None, :, None].expand(1, -1, width, -1)
-        return torch.cat((column, row), dim=3).permute(0, 3, 1, 2)
+class CollapseWarning(UserWarning):
+    """A layer was built whose weights cancel: it is average pooling whatever its parameters."""
 
 
-class TokenAttention(nn.Module):
-    """One softmax multi-head self-attention over a token map, keys and values averaged down to ``max_keys``.
-
-    Above the cap this is a different function from full attention; at or below it is the same. int8 softmax has a
-    step of 1/256, so more than about 256 near-uniform keys can't sum to one.
-    """
-
-    def __init__(self, embed_dim: int, num_heads: int, max_keys: int | None) -> None:
-        super().__init__()
-        self.num_heads, self.max_keys = num_heads, max_keys
-        self.query = nn.Linear(embed_dim, embed_dim)
-        self.key = nn.Linear(embed_dim, embed_dim)
-        self.value = nn.Linear(embed_dim, embed_dim)
-        self.project = nn.Linear(embed_dim, embed_dim)
-
-    def cap_keys(self, tokens: Tensor) -> Tensor:
-        """Average ``tokens`` (N, E, h, w) over the smallest square windows that leave at most ``max_keys`` of them."""
-        height, width = tokens.shape[2], tokens.shape[3]
-        if self.max_keys is None or height * width <= self.max_keys:
-            return tokens
-        side = 2
-        while math.ceil(height / side) * math.ceil(width / side) > self.max_keys:
-            side += 1
-        # Never wider than the map, so that a long thin map is averaged along its length only.
-        window = (min(side, height), min(side, width))
-        return F.avg_pool2d(tokens, window, ceil_mode=True, count_include_pad=False)
-
-    def _split_heads(self, tokens: Tensor) -> Tensor:
-        batch, count, embed_dim = tokens.shape
-        return tokens.view(batch, count, self.num_heads, embed_dim // self.num_heads).transpose(1, 2)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Attend over ``tokens`` (N, E, h, w); returns the same shape."""
-        queries, keys = as_sequence(tokens), as_sequence(self.cap_keys(tokens))
-        attended = F.scaled_dot_product_attention(
-            self._split_heads(self.query(queries)),
-            self._split_heads(self.key(keys)),
-            self._split_heads(self.value(keys)),
-        )
-        return as_map(self.project(attended.transpose(1, 2).reshape(queries.shape)), tokens.shape[2], tokens.shape[3])
-
-
-def as_sequence(tokens: Tensor) -> Tensor:
-    """(N, E, h, w) -> (N, L, E). A permutation, then a reshape: free where channels are stored last."""
-    return tokens.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def as_map(sequence: Tensor, height: int, width: int) -> Tensor:
-    """(N, L, E) -> (N, E, height, width), the inverse of :func:`as_sequence`."""
-    return sequence.view(sequence.shape[0], height, width, sequence.shape[2]).permute(0, 3, 1, 2)
-
-
-class SelfAttentivePool2d(nn.Module):
+class SelfAttentivePool2d(WindowPool2d):
     """Pool a map with one weight per channel and patch, computed by self-attention over all patches.
 
     ``w = exp(sigmoid(BN(Conv1x1(MHA(ReLU(BN(Conv_p(x))) + position)))))``, constant inside a patch, and
     ``y = avg(x w)``, or ``avg(x w) / avg(w)`` when window-normalised (WACV 2023, section 3). Computed at patch
-    resolution throughout: see :mod:`sapool.layers.weighted`.
+    resolution wherever that is exact: see :mod:`sapool.layers.weighted`.
 
     Args:
         in_channels: C.
         kernel_size: pooling window, in pixels.
         stride: step of the window, in pixels; default ``kernel_size``.
-        padding: zeros around the map, in pixels.
+        padding: zeros around the map, in pixels. A normalised window does not see them.
         ceil_mode: as in ``nn.AvgPool2d``.
         patch_size: p, in pixels; default: the stride.
         num_heads: attention heads.
@@ -155,15 +57,28 @@ class SelfAttentivePool2d(nn.Module):
             stride a normalised weight cancels.
         max_keys: average keys and values down to at most this many; ``None`` keeps all.
         position: ``"learned"`` or ``None``.
-        position_size: entries of the position tables, in tokens.
-        restoration: how weights reach the pixels; ``"nearest"``.
+        position_size: entries of the position tables, in tokens; a longer map interpolates them.
+        restoration: how the logits reach the pixels: ``"nearest"`` (one weight a patch, the paper's), ``"bilinear"``
+            (interpolated), or ``"pixel_shuffle"`` (a 1x1 convolution to C p^2 channels: one weight a pixel).
         border: ``"pad"`` pads the map up to a multiple of p, so that every pixel is attended to; ``"stretch"`` drops
             the remainder and stretches the weights over the map, as the authors' code does.
+        gate: logit to weight: ``"exp_sigmoid"`` exp(gain sigmoid(z)), ``"exp"`` exp(z), ``"sigmoid"`` sigmoid(z).
+        gain: bound of the logit of ``"exp_sigmoid"``: the largest weight is e^gain times the smallest. The paper's is
+            1, which lets one pixel take at most 0.475 of a 2x2 window; LIP's is 12.
+        embedding: ``"dense"``, a p x p convolution, or ``"separable"``, a depthwise p x p and a 1x1 convolution.
+        embed_norm: whether a BatchNorm follows the embedding.
+        restore_norm: whether a BatchNorm follows the restoration's convolution.
+        count_include_pad: whether zeros around the map count in an un-normalised average, as in ``nn.AvgPool2d``.
+        init: ``"random"``, or ``"average"``: weights start equal, so that a normalised pool starts as average pooling
+            (an un-normalised one as a multiple of it).
+        allow_collapse: build a configuration whose weights cancel, with a :class:`CollapseWarning`.
 
     Raises:
         ValueError: a value out of its range, or a configuration that is average pooling whatever its parameters
-            (window-normalised, no padding, and no window reaches over the edge of a patch).
+            (window-normalised, no padding, one weight a patch, and no window reaches over the edge of a patch).
     """
+
+    window: WeightedWindow
 
     def __init__(
         self,
@@ -180,26 +95,40 @@ class SelfAttentivePool2d(nn.Module):
         max_keys: int | None = 256,
         position: Literal["learned"] | None = "learned",
         position_size: int = 64,
-        restoration: Literal["nearest"] = "nearest",
+        restoration: Restoration = "nearest",
         border: Literal["pad", "stretch"] = "pad",
+        gate: Gate = "exp_sigmoid",
+        gain: float = 1.0,
+        embedding: Literal["dense", "separable"] = "dense",
+        embed_norm: bool = True,
+        restore_norm: bool = True,
+        count_include_pad: bool = True,
+        init: Literal["random", "average"] = "random",
+        allow_collapse: bool = False,
     ) -> None:
-        super().__init__()
-        step = kernel_size if stride is None else stride
-        patch = as_pair(step if patch_size is None else patch_size)
-        self.window = Window(as_pair(kernel_size), as_pair(step), as_pair(padding), ceil_mode, patch, window_norm)
-        self._check(in_channels, num_heads, embed_ratio, max_keys, position_size)
-        _check_choice("position", position, ("learned", None))
-        _check_choice("restoration", restoration, ("nearest",))
-        _check_choice("border", border, ("pad", "stretch"))
-        self.in_channels, self.num_heads, self.border = in_channels, num_heads, border
-        self.gate: Gate = "exp_sigmoid"
+        super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
+        self.patch_size = self.window.stride if patch_size is None else as_pair(patch_size)
+        self.num_heads, self.restoration, self.border = num_heads, restoration, border
+        # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.export.passes.affine_gate.
+        self.gate: Gate | Literal["affine_sigmoid"] = gate
+        self.gain = gain
+        self._check(embed_ratio, max_keys, position, position_size, embedding, init)
+        base = self.window
+        self.window = WeightedWindow(
+            base.kernel_size, base.stride, base.padding, base.ceil_mode, self._grain, window_norm, count_include_pad
+        )
+        self._check_collapse(allow_collapse)
         embed_dim = embedding_width(in_channels, num_heads, embed_ratio)
-        self.embed = nn.Conv2d(in_channels, embed_dim, patch, patch)
-        self.embed_norm = PatchBatchNorm2d(embed_dim)
+        self.embed = _embedding(in_channels, embed_dim, self.patch_size, embedding)
+        self.embed_norm = PatchBatchNorm2d(embed_dim) if embed_norm else None
         self.position = LearnedPosition2d(embed_dim, position_size) if position == "learned" else None
         self.attention = TokenAttention(embed_dim, num_heads, max_keys)
-        self.restore = nn.Conv2d(embed_dim, in_channels, 1)
-        self.restore_norm = PatchBatchNorm2d(in_channels)
+        out_channels = in_channels * (math.prod(self.patch_size) if restoration == "pixel_shuffle" else 1)
+        self.restore = nn.Conv2d(embed_dim, out_channels, 1)
+        self.restore_norm = PatchBatchNorm2d(out_channels) if restore_norm else None
+        self.softmax = WindowSoftmax(bounded=gate == "exp_sigmoid") if self._uses_softmax() else None
+        if init == "average":
+            self._start_as_average()
 
     @classmethod
     def paper(
@@ -213,55 +142,118 @@ class SelfAttentivePool2d(nn.Module):
         return cls(in_channels, kernel_size, stride, **(own | kwargs))
 
     def _check(
-        self, in_channels: int, num_heads: int, embed_ratio: float, max_keys: int | None, position_size: int
+        self,
+        embed_ratio: float,
+        max_keys: int | None,
+        position: object,
+        position_size: int,
+        embedding: object,
+        init: object,
     ) -> None:
-        window = self.window
-        at_least_one = {
-            "in_channels": in_channels,
-            "num_heads": num_heads,
-            "kernel_size": min(window.kernel_size),
-            "stride": min(window.stride),
-            "patch_size": min(window.patch_size),
-            "max_keys": 1 if max_keys is None else max_keys,
-            "position_size": position_size,
-        }
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise ValueError(f"SelfAttentivePool2d: {name} must be at least 1, got {value}")
+        self.check_at_least_one(
+            num_heads=self.num_heads,
+            patch_size=min(self.patch_size),
+            max_keys=1 if max_keys is None else max_keys,
+            position_size=position_size,
+        )
         if embed_ratio <= 0:
-            raise ValueError(f"SelfAttentivePool2d: embed_ratio must be positive, got {embed_ratio}")
-        for padding, kernel in zip(window.padding, window.kernel_size, strict=True):
-            if not 0 <= padding <= kernel // 2:
-                raise ValueError(f"SelfAttentivePool2d: padding must be 0 to kernel_size / 2, got {padding}")
-        if window.collapses:
-            raise ValueError(
-                f"with patch_size {window.patch_size}, stride {window.stride} and window_norm=True "
-                "the weight is constant in every window and cancels: this is average pooling with dead parameters. "
-                "Use a patch_size smaller than the stride, or window_norm=False"
-            )
+            raise ValueError(f"{self.label}: embed_ratio must be positive, got {embed_ratio}")
+        self.check_choice("position", position, ("learned", None))
+        self.check_choice("restoration", self.restoration, ("nearest", "bilinear", "pixel_shuffle"))
+        self.check_choice("border", self.border, ("pad", "stretch"))
+        self.check_choice("gate", self.gate, ("exp_sigmoid", "exp", "sigmoid"))
+        self.check_choice("embedding", embedding, ("dense", "separable"))
+        self.check_choice("init", init, ("random", "average"))
+        if not 0 < self.gain <= LARGEST_GAIN:
+            raise ValueError(f"{self.label}: gain must be over 0 and at most {LARGEST_GAIN:g}, got {self.gain}")
+        if self.gain != 1 and self.gate != "exp_sigmoid":
+            raise ValueError(f"{self.label}: gain must be 1 with gate={self.gate!r}, which has none, got {self.gain}")
+
+    def _check_collapse(self, allowed: bool) -> None:
+        if not self.window.collapses:
+            return
+        said = (
+            f"{self.label}: with patch_size {self.patch_size}, kernel_size {self.window.kernel_size}, stride "
+            f"{self.window.stride} and window_norm=True the weight is constant in every window and cancels: this is "
+            "average pooling with dead parameters. Use a patch_size smaller than the stride, or window_norm=False, or "
+            "a restoration that varies inside a patch"
+        )
+        if not allowed:
+            raise ValueError(said)
+        warnings.warn(said, CollapseWarning, stacklevel=3)
+
+    @property
+    def _grain(self) -> Pair:
+        """The patch inside which weights are constant: one pixel where they vary, and are kept at full resolution."""
+        return self.patch_size if self.restoration == "nearest" else (1, 1)
+
+    def _uses_softmax(self) -> bool:
+        """Whether weights reach beyond (1, e), so that a window is better normalised as a soft-max of its logits."""
+        return self.window.normalize and not (self.gate == "exp_sigmoid" and self.gain == 1)
+
+    def _start_as_average(self) -> None:
+        last = self.restore if self.restore_norm is None else self.restore_norm
+        nn.init.zeros_(last.weight)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+
+    def pad_to_patches(self, x: Tensor) -> Tensor:
+        """Append zeros to ``x`` (N, C, H, W) below and to the right, up to whole patches."""
+        short = [-size % p for size, p in zip(x.shape[2:], self.patch_size, strict=True)]
+        return F.pad(x, (0, short[1], 0, short[0])) if any(short) else x
+
+    def _tokens(self, embedded: Tensor, rows: tuple[int, slice] | None = None) -> Tensor:
+        """Normalise embedded patches (N, E, h, w) and tell them where they are.
+
+        ``rows`` is (height, rows) of the whole token map where ``embedded`` is only a part of it.
+        """
+        # In place, here and below: on a large map a fresh tensor costs more than what is computed.
+        tokens = F.relu(embedded if self.embed_norm is None else self.embed_norm(embedded), inplace=True)
+        if self.position is None:
+            return tokens
+        if rows is not None:
+            return tokens + self.position(rows[0], tokens.shape[3], rows[1])
+        return tokens + self.position(tokens.shape[2], tokens.shape[3])
 
     def _embed(self, x: Tensor) -> Tensor:
-        patch = self.window.patch_size
-        short = [-size % p for size, p in zip(x.shape[2:], patch, strict=True)]
-        if self.border == "pad" and any(short):
-            x = F.pad(x, (0, short[1], 0, short[0]))
-        tokens = F.relu(self.embed_norm(self.embed(x)))
-        if self.position is not None:
-            tokens = tokens + self.position(tokens.shape[2], tokens.shape[3])
-        return tokens
+        return self._tokens(self.embed(self.pad_to_patches(x) if self.border == "pad" else x))
 
-    def _gate(self, logit: Tensor) -> Tensor:
+    def _restore(self, attended: Tensor, repeats: int = 1) -> Tensor:
+        logit = self.restore(attended)
+        return logit if self.restore_norm is None else self.restore_norm(logit, repeats)
+
+    def _logit(self, attended: Tensor, size: Pair, stretch: bool) -> Tensor:
+        """Restore channels: (N, E, h, w) -> (N, C, h, w), or -> (N, C, *size) where weights are at full resolution."""
+        if self.restoration == "nearest":
+            if stretch:
+                # Stretched tokens cover unequal numbers of pixels, so the batch statistics need the full map.
+                return self._restore(F.interpolate(attended, size=size, mode="nearest"))
+            return self._restore(attended, math.prod(self.patch_size))
+        logit = self._restore(attended)
+        p, q = self.patch_size
+        full = size if stretch else (logit.shape[2] * p, logit.shape[3] * q)
+        if self.restoration == "bilinear":
+            return crop(F.interpolate(logit, size=full, mode="bilinear", align_corners=False), size)
+        logit = _shuffle(logit, self.patch_size)
+        return crop(F.interpolate(logit, size=full, mode="nearest") if stretch else logit, size)
+
+    def _log_weight(self, logit: Tensor) -> Tensor:
+        if self.gate == "exp":
+            return logit
+        if self.gate == "sigmoid":
+            return F.logsigmoid(logit)
+        share = logit.sigmoid_()
+        return share if self.gain == 1 else self.gain * share
+
+    def _weight(self, logit: Tensor) -> Tensor:
+        if torch.finfo(logit.dtype).bits < 32:  # exp overflows half from 11.09 on
+            logit = logit.float()
         if self.gate == "affine_sigmoid":
             return 1 + (math.e - 1) * torch.sigmoid(logit)
-        return torch.exp(torch.sigmoid(logit))
-
-    def _weigh(self, attended: Tensor, size: Pair, stretch: bool) -> Tensor:
-        """Restore channels and gate: (N, E, h, w) -> (N, C, h, w), or -> (N, C, *size) when stretched."""
-        repeats = self.window.patch_size[0] * self.window.patch_size[1]
-        if stretch:
-            # Stretched tokens cover unequal numbers of pixels, so the batch statistics need the full map.
-            attended, repeats = F.interpolate(attended, size=size, mode="nearest"), 1
-        return self._gate(self.restore_norm(self.restore(attended), repeats))
+        if self.gate == "sigmoid":
+            return torch.sigmoid(logit)
+        logit = self._log_weight(logit)
+        return logit.exp() if logit.requires_grad else logit.exp_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x``.
@@ -276,38 +268,84 @@ class SelfAttentivePool2d(nn.Module):
             ValueError: a map smaller than the window (or, with ``border="stretch"``, than one patch); in training, a
                 batch with a single token.
         """
-        self._check_map(x)
+        self.check_map(x)
+        if worth_bands(self, x):
+            return pool_in_bands(self, x)
         size = (x.shape[2], x.shape[3])
-        stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.window.patch_size, strict=True))
+        stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.patch_size, strict=True))
         window = replace(self.window, patch_size=(1, 1)) if stretch else self.window
         # Reduced first: on a micro-controller x can then die before the attention runs.
         reduced = reduce_before_weighting(x, window)
-        weight = self._weigh(self.attention(self._embed(x)), size, stretch)
-        return weighted_average(reduced, weight, window)
+        logit = self._logit(self.attention(self._embed(x)), size, stretch)
+        return self._average(reduced, logit, window)
 
-    def _check_map(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"SelfAttentivePool2d: x must be (N, {self.in_channels}, H, W), got {tuple(x.shape)}")
-        least = self.window.patch_size if self.border == "stretch" else (1, 1)
-        for size, kernel, pad, patch in zip(
-            x.shape[2:], self.window.kernel_size, self.window.padding, least, strict=True
-        ):
-            if size + 2 * pad < kernel or size < patch:
-                raise ValueError(
-                    f"SelfAttentivePool2d: the map must be at least as large as the window {self.window.kernel_size} "
-                    f"(and the patch {least}), got {tuple(x.shape[2:])}"
-                )
+    def _average(self, reduced: Tensor, logit: Tensor, window: WeightedWindow) -> Tensor:
+        if self.softmax is None:
+            return weighted_average(reduced, self._weight(logit), window)
+        logits = spread_weight(self._log_weight(logit), window, (reduced.shape[2], reduced.shape[3]))
+        return self.softmax(reduced, logits, window.on_reduced)
+
+    def check_map(self, x: Tensor) -> None:
+        """Raise a ValueError unless ``x`` is (N, C, H, W) and holds a window, and a patch where none is padded."""
+        super().check_map(x)
+        if self.border == "stretch" and any(n < p for n, p in zip(x.shape[2:], self.patch_size, strict=True)):
+            raise ValueError(
+                f"{self.label}: with border='stretch' the map must be at least as large as the patch "
+                f"{self.patch_size}, got {tuple(x.shape[2:])}"
+            )
 
     def extra_repr(self) -> str:
-        """Return the window, the patch and the normalisation, for ``print(module)``."""
-        w = self.window
-        return (
-            f"{self.in_channels}, kernel_size={w.kernel_size}, stride={w.stride}, padding={w.padding}, "
-            f"ceil_mode={w.ceil_mode}, patch_size={w.patch_size}, window_norm={w.normalize}, "
-            f"max_keys={self.attention.max_keys}, border={self.border!r}"
+        """Return the window, the patch and every choice that is not the default, for ``print(module)``."""
+        shown = [
+            super().extra_repr(),
+            f"patch_size={self.patch_size}, window_norm={self.window.normalize}, max_keys={self.attention.max_keys}",
+        ]
+        usual = {"restoration": "nearest", "border": "pad", "gate": "exp_sigmoid", "gain": 1.0}
+        shown += [f"{k}={getattr(self, k)!r}" for k, default in usual.items() if getattr(self, k) != default]
+        return ", ".join(shown)
+
+
+class SelfAttentivePool1d(SelfAttentivePool2d):
+    """:class:`SelfAttentivePool2d` of a sequence: (N, C, L) -> (N, C, Lo), as large as ``nn.AvgPool1d`` makes it.
+
+    Takes the same arguments, each a single int.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        ceil_mode: bool = False,
+        *,
+        patch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        step = kernel_size if stride is None else stride
+        patch = step if patch_size is None else patch_size
+        super().__init__(
+            in_channels, (1, kernel_size), (1, step), (0, padding), ceil_mode, patch_size=(1, patch), **kwargs
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool ``x`` (N, C, L) to (N, C, Lo)."""
+        if x.dim() != 3:
+            raise ValueError(f"{self.label}: x must be (N, {self.in_channels}, L), got {tuple(x.shape)}")
+        return super().forward(x.unsqueeze(2)).squeeze(2)
 
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"SelfAttentivePool2d: {name} must be one of {choices}, got {value!r}")
+
+def _embedding(in_channels: int, embed_dim: int, patch: Pair, kind: str) -> nn.Module:
+    if kind == "dense":
+        return nn.Conv2d(in_channels, embed_dim, patch, patch)
+    depthwise = nn.Conv2d(in_channels, in_channels, patch, patch, groups=in_channels, bias=False)
+    return nn.Sequential(depthwise, nn.Conv2d(in_channels, embed_dim, 1))
+
+
+def _shuffle(x: Tensor, patch: Pair) -> Tensor:
+    """``nn.PixelShuffle`` for patches that need not be square: (N, C p q, h, w) -> (N, C, h p, w q)."""
+    p, q = patch
+    if p == q:
+        return F.pixel_shuffle(x, p)
+    n, c, h, w = x.shape
+    return x.view(n, c // (p * q), p, q, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // (p * q), h * p, w * q)

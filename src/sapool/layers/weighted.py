@@ -19,13 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Pair = tuple[int, int]
+from sapool.layers.window import Pair, Window
+
 Form = Literal["pool_first", "pool_once", "general"]
-
-
-def as_pair(value: int | Pair) -> Pair:
-    """Return ``(value, value)`` for an int, the pair itself otherwise."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _inside_one_patch(kernel: int, stride: int, patch: int) -> bool:
@@ -34,15 +30,12 @@ def _inside_one_patch(kernel: int, stride: int, patch: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Window:
+class WeightedWindow(Window):
     """A pooling window and the patch inside which its weight is constant; pairs are (rows, columns) in pixels."""
 
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    ceil_mode: bool
-    patch_size: Pair
-    normalize: bool
+    patch_size: Pair = (1, 1)
+    normalize: bool = True
+    count_include_pad: bool = True
 
     @property
     def collapses(self) -> bool:
@@ -65,14 +58,18 @@ class Window:
             return "pool_once"
         return "general"
 
+    @property
+    def on_reduced(self) -> Window:
+        """The window on the map that :func:`reduce_before_weighting` leaves."""
+        if self.form == "general":
+            return Window(self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        if self.form == "pool_once":
+            return Window((1, 1), (1, 1))
+        (p, q), (k, m), (s, t) = self.patch_size, self.kernel_size, self.stride
+        return Window((k // p, m // q), (s // p, t // q))
 
-def _average(x: Tensor, kernel_size: Pair, stride: Pair, window: Window) -> Tensor:
-    if kernel_size == (1, 1) and stride == (1, 1):
-        return x
-    return F.avg_pool2d(x, kernel_size, stride, window.padding, window.ceil_mode)
 
-
-def reduce_before_weighting(x: Tensor, window: Window) -> Tensor:
+def reduce_before_weighting(x: Tensor, window: WeightedWindow) -> Tensor:
     """Reduce ``x`` as far as the window's form allows before its weight is known.
 
     Args:
@@ -83,9 +80,9 @@ def reduce_before_weighting(x: Tensor, window: Window) -> Tensor:
         (N, C, H', W'): ``A_p(x)``, ``A_s(x)`` or ``x`` itself.
     """
     if window.form == "pool_first":
-        return _average(x, window.patch_size, window.patch_size, window)
+        return Window(window.patch_size, window.patch_size).average(x)
     if window.form == "pool_once":
-        return _average(x, window.kernel_size, window.stride, window)
+        return window.average(x)
     return x
 
 
@@ -93,10 +90,25 @@ def upsample_nearest(weight: Tensor, factor: Pair, size: Pair) -> Tensor:
     """Repeat every pixel of ``weight`` (N, C, h, w) ``factor`` times a side and crop to ``size``: (N, C, *size)."""
     if factor != (1, 1):
         weight = F.interpolate(weight, size=(weight.shape[2] * factor[0], weight.shape[3] * factor[1]), mode="nearest")
-    return weight[:, :, : size[0], : size[1]] if tuple(weight.shape[2:]) != size else weight
+    return crop(weight, size)
 
 
-def weighted_average(reduced: Tensor, weight: Tensor, window: Window) -> Tensor:
+def crop(x: Tensor, size: Pair) -> Tensor:
+    """Return the top left ``size`` of ``x`` (N, C, H, W)."""
+    return x[:, :, : size[0], : size[1]] if tuple(x.shape[2:]) != size else x
+
+
+def spread_weight(weight: Tensor, window: WeightedWindow, size: Pair) -> Tensor:
+    """Bring ``weight`` (N, C, h, w) from patch resolution to ``size``, that of the reduced map."""
+    factor = window.patch_size
+    if window.form == "pool_first":
+        factor = (1, 1)
+    elif window.form == "pool_once":
+        factor = (factor[0] // window.stride[0], factor[1] // window.stride[1])
+    return upsample_nearest(weight, factor, size)
+
+
+def weighted_average(reduced: Tensor, weight: Tensor, window: WeightedWindow) -> Tensor:
     """Finish ``avg(x w) / avg(w)`` (or ``avg(x w)``) over the window.
 
     Args:
@@ -105,20 +117,13 @@ def weighted_average(reduced: Tensor, weight: Tensor, window: Window) -> Tensor:
         window: the window.
 
     Returns:
-        The pooled map, (N, C, Ho, Wo), as large as ``nn.AvgPool2d`` would make it.
+        The pooled map, (N, C, Ho, Wo), as large as ``nn.AvgPool2d`` would make it; ``reduced``'s dtype.
     """
-    if reduced.dtype in (torch.float16, torch.bfloat16):  # x w may overflow where their ratio does not
-        return weighted_average(reduced.float(), weight.float(), window).to(reduced.dtype)
-    size = (reduced.shape[2], reduced.shape[3])
-    if window.form == "pool_once":
-        factor = (window.patch_size[0] // window.stride[0], window.patch_size[1] // window.stride[1])
-        return reduced * upsample_nearest(weight, factor, size)
-    kernel_size, stride = window.kernel_size, window.stride
-    if window.form == "pool_first":
-        (p, q), (k, m), (s, t) = window.patch_size, kernel_size, stride
-        kernel_size, stride = (k // p, m // q), (s // p, t // q)
-        weight = upsample_nearest(weight, (1, 1), size)
-    else:
-        weight = upsample_nearest(weight, window.patch_size, size)
-    pooled = _average(reduced * weight, kernel_size, stride, window)
-    return pooled / _average(weight, kernel_size, stride, window) if window.normalize else pooled
+    if torch.finfo(reduced.dtype).bits < 32:  # x w may overflow where their ratio does not
+        return weighted_average(reduced.float(), weight, window).to(reduced.dtype)
+    weight = spread_weight(weight.to(reduced.dtype), window, (reduced.shape[2], reduced.shape[3]))
+    if reduced.is_contiguous():  # the attention leaves channels last; mixing the two costs far more than this copy
+        weight = weight.contiguous()
+    on_reduced, pads = window.on_reduced, window.count_include_pad
+    pooled = on_reduced.average(reduced * weight, pads)
+    return pooled / on_reduced.average(weight, pads) if window.normalize else pooled

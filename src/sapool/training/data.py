@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sapool.choices import suggest
 from sapool.training.scattered import ScatteredDigits
 
 DATA_SETS = ("scattered-digits",)
@@ -46,9 +46,7 @@ def load_data(name: str, size: int, *, epochs: int = 1, seed: int = 0) -> DataSp
         ValueError: an unknown name (with the nearest) or a size the data can't have.
     """
     if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(DATA_SETS)}"
-        raise ValueError(f"unknown data set {name!r}: {hint}")
+        raise ValueError(f"unknown data set {name!r}: {suggest(name, DATA_SETS)}")
     train = ScatteredDigits("train", size, seed=seed, repeats=epochs)
     val, test = ScatteredDigits("val", size, seed=seed), ScatteredDigits("test", size, seed=seed)
     return DataSplits(name, train, val, test, ScatteredDigits.num_classes, len(train) // epochs)

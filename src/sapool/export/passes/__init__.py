@@ -12,16 +12,20 @@ from sapool.export.passes.affine_gate import use_affine_gate
 from sapool.export.passes.cap_keys import cap_keys
 from sapool.export.passes.constant_position import freeze_positions
 from sapool.export.passes.fold_padding import fold_padding
+from sapool.export.passes.fold_tiles import fold_tiles
 from sapool.export.passes.merged_attention import merge_attention
+from sapool.export.passes.window_softmax import use_window_softmax
 
 # In the order they are applied. Each takes the network (changed in place) and images (N, C, H, W), and returns how
 # many places it changed.
 PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
     "cap_keys": cap_keys,
+    "fold_tiles": fold_tiles,
     "fold_padding": fold_padding,
     "affine_gate": use_affine_gate,
     "merged_attention": merge_attention,
     "constant_position": freeze_positions,
+    "window_softmax": use_window_softmax,
 }
 
 # On the converted file: each takes its ``ModelT`` (changed in place) and returns how many places it changed.

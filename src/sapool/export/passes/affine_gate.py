@@ -20,10 +20,13 @@ def use_affine_gate(model: nn.Module, images: Tensor) -> int:
     """Replace the gate of every self-attentive pool; returns how many."""
     changed = 0
     for _, pool in modules_of(model, SelfAttentivePool2d):
-        if pool.gate == "exp_sigmoid":
+        # Another gain is another curve; normalised, it becomes a soft-max in the window instead.
+        if pool.gate == "exp_sigmoid" and pool.gain == 1:
+            last = pool.restore if pool.restore_norm is None else pool.restore_norm
+            assert last.bias is not None
             with torch.no_grad():
-                pool.restore_norm.weight.mul_(SLOPE)
-                pool.restore_norm.bias.mul_(SLOPE).add_(SHIFT)
+                last.weight.mul_(SLOPE)
+                last.bias.mul_(SLOPE).add_(SHIFT)
             pool.gate = "affine_sigmoid"
             changed += 1
     return changed

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sapool.export.passes._modules import modules_of
 from sapool.layers import SelfAttentivePool2d, TokenAttention
-from sapool.layers.self_attentive import as_map, as_sequence
+from sapool.layers.attention import as_map, as_sequence
 
 # MACs grow with the heads, and every head costs operators: beyond this the batched form is the leaner one.
 MOST_HEADS = 4

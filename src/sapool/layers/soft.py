@@ -1,0 +1,90 @@
+"""Soft-max weighted pooling."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sapool.layers.window import Pair, Window, WindowPool2d
+
+
+def softmax_average(values: Tensor, logits: Tensor, window: Window) -> Tensor:
+    """Average ``values`` in every window with the weights ``softmax(logits)`` of that window.
+
+    Pixels in the padding and beyond the map have no weight. Half types are computed in float32, and one position of
+    the windows at a time, so that without gradients no tensor of all windows' pixels is held.
+
+    Args:
+        values: (N, C, H, W).
+        logits: (N, C, H, W), or of a shape that broadcasts to it with the same H and W; finite.
+        window: where to pool.
+
+    Returns:
+        (N, C, Ho, Wo), of the type of ``values``.
+    """
+    wide = values.to(torch.promote_types(values.dtype, torch.float32))
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # Each window's own maximum: with one for the map, far smaller windows would be 0 / 0. It cancels, so that it needs
+    # no gradient.
+    top = window.maximum(scores.detach())
+    total, norm = torch.zeros_like(top), torch.zeros_like(top)
+    for value, score in zip(window.samples(wide), window.samples(scores, -math.inf), strict=True):
+        weight = torch.exp(score - top)
+        total, norm = total + weight * value, norm + weight
+    return (total / norm).to(values.dtype)
+
+
+class WindowSoftmax(nn.Module):
+    """:func:`softmax_average` as a module, because a micro-controller needs another form of it.
+
+    Args:
+        bounded: logits lie where exp is harmless in float32 (between 0 and 80), so that the plain quotient of two
+            averages, which is faster, can be used; otherwise every window is taken relative to its largest logit.
+    """
+
+    def __init__(self, bounded: bool) -> None:
+        super().__init__()
+        self.bounded = bounded
+
+    def forward(self, values: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Pool ``values`` with ``logits``, both (N, C, H, W), to (N, C, Ho, Wo) in the dtype of ``values``."""
+        if not self.bounded:
+            return softmax_average(values, logits, window)
+        weight = torch.exp(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        return (window.average(wide * weight) / window.average(weight)).to(values.dtype)
+
+
+class SoftPool2d(WindowPool2d):
+    """Average every window with the soft-max of its own values as weights (Stergiou et al., ICCV 2021).
+
+    ``y = sum(e^x x) / sum(e^x)`` over the window: between the average and the maximum, with no parameters.
+
+    Args:
+        in_channels: C.
+        kernel_size: pooling window, in pixels.
+        stride: step of the window, in pixels; default ``kernel_size``.
+        padding: pixels around the map, which have no weight; at most half the kernel.
+        ceil_mode: whether a last window that reaches over the edge counts, as in ``nn.MaxPool2d``.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
+        self.softmax = WindowSoftmax(bounded=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo), as large as ``nn.MaxPool2d`` makes it."""
+        self.check_map(x)
+        return self.softmax(x, x, self.window)
