@@ -60,6 +60,7 @@ CASES = [
     (8, 8, 2, 2, 2, False, (9, 11)),  # p does not divide the map: floor and stretch
     (8, 8, 2, 4, 2, False, (13, 10)),
     (8, 8, 3, 2, 2, True, (11, 14)),
+    (8, 8, 2, 1, 2, True, (21, 20)),  # more tokens than a key cap would leave
 ]
 
 

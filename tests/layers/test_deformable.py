@@ -111,7 +111,9 @@ def test_sampling_at_whole_offsets_shifts_the_map() -> None:
     torch.testing.assert_close(sample_at_offsets(x, offsets)[:, :, -1], x[:, :, -1], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kwargs", [{"restoration": "bilinear"}, {"border": "stretch"}, {"embedding": "separable"}])
+@pytest.mark.parametrize(
+    "kwargs", [{"restoration": "bilinear"}, {"border": "stretch"}, {"embedding": "separable"}, {"gate": "exp"}]
+)
 def test_what_deformation_leaves_no_room_for_is_refused(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"DeformableSelfAttentivePool2d: {next(iter(kwargs))} must be one of"):
         DeformableSelfAttentivePool2d(4, 2, **kwargs)

@@ -64,6 +64,22 @@ def test_the_bottleneck_is_that_of_the_papers_resnets() -> None:
     assert convs[-1].weight.abs().max() == 0
 
 
+def test_a_map_of_one_pixel_is_pooled() -> None:
+    for mode in (True, False):
+        pool = LocalImportancePool2d(4, 3, 2, 1).train(mode)
+        x = torch.randn(1, 4, 1, 1)
+        torch.testing.assert_close(pool(x), x)
+
+
+def test_a_large_gain_never_overflows() -> None:
+    pool = PointwiseImportancePool2d(4, 2, gain=80.0).eval()
+    nn.init.constant_(pool.logit[1].bias, 50.0)  # type: ignore[arg-type]
+    x = 1e6 * torch.randn(2, 4, 8, 8)
+    assert (pool(x) <= nn.MaxPool2d(2)(x) + 1.0).all()
+    assert (pool(x) >= -nn.MaxPool2d(2)(-x) - 1.0).all()
+    assert torch.isfinite(pool(x)).all()
+
+
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sapool.layers import SelfAttentivePool2d, create_pool, distance_from_average
+from sapool.layers import SelfAttentivePool1d, SelfAttentivePool2d, create_pool, distance_from_average
 
 
 def test_average_pooling_is_at_no_distance() -> None:
@@ -41,9 +41,25 @@ def test_the_layer_keeps_its_mode_and_statistics() -> None:
 
 
 def test_what_is_no_pool_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be a pooling layer, got ReLU"):
+    with pytest.raises(ValueError, match="must be a pooling layer with a window, got ReLU"):
         distance_from_average(nn.ReLU(), torch.rand(1, 4, 8, 8))
     with pytest.raises(ValueError, match="average to zero"):
         distance_from_average(nn.MaxPool2d(2), torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match=r"the pool gives \(1, 8, 4, 4\), average pooling \(1, 4, 4, 4\)"):
         distance_from_average(nn.Conv2d(4, 8, 2, 2), torch.rand(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["lip", "self_attentive", "mixed_self_attentive"])
+def test_borders_count_as_they_do_in_the_pool(name: str) -> None:
+    kwargs = {} if name == "lip" else {"window_norm": True, "patch_size": 1, "init": "average"}
+    x = torch.rand(2, 4, 9, 8)
+    assert distance_from_average(create_pool(name, 4, 3, 2, 1, **kwargs), x) < 1e-6
+    assert distance_from_average(nn.AvgPool2d(3, 2, 1, count_include_pad=False), x) < 1e-6
+
+
+def test_sequences_and_mixed_modes() -> None:
+    pool = SelfAttentivePool1d(4, 2, patch_size=1, window_norm=True, init="average").train()
+    assert pool.embed_norm is not None
+    pool.embed_norm.eval()
+    assert distance_from_average(pool, torch.rand(2, 4, 16)) < 1e-6
+    assert (pool.training, pool.embed_norm.training) == (True, False)

@@ -370,6 +370,16 @@ def test_one_token_in_training_is_a_clear_error() -> None:
         ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
         ({"kernel_size": 0}, "kernel_size must be at least 1, got 0"),
         ({"patch_size": 0}, "patch_size must be at least 1, got 0"),
+        ({"kernel_size": 2.0}, r"kernel_size must be an int or a pair of ints, got 2\.0"),
+        ({"kernel_size": (2, 2, 2)}, "kernel_size must be an int or a pair of ints"),
+        ({"patch_size": "x"}, "patch_size must be an int or a pair of ints, got 'x'"),
+        ({"max_keys": 2.5}, r"max_keys must be an int, got 2\.5"),
+        ({"embed_ratio": math.nan}, "embed_ratio must be positive, got nan"),
+        ({"gain": 100.0}, "gain must be over 0 and at most 80, got 100"),
+        ({"gain": 2.0, "gate": "exp"}, "gain must be 1 with gate='exp'"),
+        ({"gate": "relu"}, "gate must be one of"),
+        ({"embedding": "sparse"}, "embedding must be one of"),
+        ({"init": "zero"}, "init must be one of"),
         ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
         ({"max_keys": 0}, "max_keys must be at least 1, got 0"),
         ({"embed_ratio": 0.0}, "embed_ratio must be positive, got 0.0"),
@@ -485,3 +495,45 @@ def test_onnx_gives_the_same_numbers(kwargs: dict[str, Any], tmp_path: Path) -> 
     session = onnxruntime.InferenceSession(tmp_path / "pool.onnx")
     (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     np.testing.assert_allclose(got, pool(x).detach().numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_others_may_look_at_its_parts_and_replace_its_norms() -> None:
+    """Hooks see what they were given, backward hooks work, and other norms take the place of BatchNorms."""
+    pool, x = make(8, 2, patch_size=1, window_norm=True)
+    kept: list[Tensor] = []
+    assert pool.embed_norm is not None
+    assert pool.restore_norm is not None
+    pool.restore_norm.register_forward_hook(lambda m, i, out: kept.append(out))
+    pool.embed_norm.register_full_backward_hook(lambda m, i, o: None)
+    pool(x).sum().backward()
+    with torch.no_grad():
+        pool.eval()(x)
+    assert kept[-1].min() < 0  # still logits, not weights
+    frozen = nn.SyncBatchNorm.convert_sync_batchnorm(make(8, 2)[0]).eval()
+    torch.testing.assert_close(frozen(x), make(8, 2)[0].eval()(x))
+
+
+@pytest.mark.parametrize("change", ["hook", "training norm", "norm without statistics"])
+def test_bands_are_not_used_where_they_would_show(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(banded, "LARGE_MAP", 0)
+    pool, x = make(8, 2)
+    pool.eval()
+    with torch.no_grad():
+        assert banded.worth_bands(pool, x)
+        if change == "hook":
+            pool.attention.register_forward_hook(lambda m, i, out: out * 0)
+        elif change == "training norm":
+            assert pool.restore_norm is not None
+            pool.restore_norm.train()
+        else:
+            torch.func.replace_all_batch_norm_modules_(pool)
+        assert not banded.worth_bands(pool, x)
+
+
+def test_a_projection_that_is_no_plain_layer_is_called() -> None:
+    pool, x = make(8, 2)
+    expected = pool.eval()(x)
+    seen: list[Tensor] = []
+    pool.attention.project.register_forward_hook(lambda m, i, out: seen.append(out))
+    torch.testing.assert_close(pool(x), expected)
+    assert len(seen) == 1

@@ -29,8 +29,8 @@ PLAIN = {"lip": "lip_1x1", "gaussian_pool": "gaussian", "maxp": "max", "avgp": "
 TOKENS = (*SELF_ATTENTIVE, *DEFORMED, "attnpool", *PLAIN)
 _WITH_WEIGHTS = (*SELF_ATTENTIVE, "attnpool", "lip", "gaussian_pool")
 _POSITION_SIZE = 256
-# On maps this small the last digits are theirs, too: a BatchNorm behind may multiply them by a hundred.
-_PLAIN_SCORES = 256 * 256
+# On maps of up to 2,048 tokens the last digits are theirs, too: a BatchNorm behind may multiply them by a hundred.
+_PLAIN_SCORES = 2048 * 2048
 
 
 def authors_pool(

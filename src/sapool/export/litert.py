@@ -65,7 +65,7 @@ def export_int8(
     checked = images[:_CHECKED_IMAGES]
     with evaluating(rewritten):
         expected = _run(rewritten, checked)
-        applied = apply_passes(rewritten, checked[:1], chosen)
+        applied = apply_passes(rewritten, checked, chosen)
         got = rewritten(checked)
     if not isinstance(got, Tensor) or got.dim() != 2:
         raise ExportError("export_int8 takes a network that maps images (N, C, H, W) to scores (N, classes)")

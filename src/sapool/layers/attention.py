@@ -17,6 +17,13 @@ def embedding_width(in_channels: int, num_heads: int, embed_ratio: float) -> int
     return max(1, round(embed_ratio * in_channels / num_heads)) * num_heads
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody looks at, or changes, what goes into or out of ``module``."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
 class PatchBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm of a patch-resolution map that stands for its ``repeats``-fold nearest upsampling.
 
@@ -141,10 +148,11 @@ class TokenAttention(nn.Module):
 
     def _project(self, attended: Tensor, like: Tensor) -> Tensor:
         """Map (N, L, E) to (N, E, h, w) in the memory layout of ``like``: what follows must not mix the two."""
-        if not like.is_contiguous():
+        plain = type(self.project) is nn.Linear and not has_hooks(self.project)
+        if not like.is_contiguous() or not plain:
             return as_map(self.project(attended), like.shape[2], like.shape[3])
         weight = self.project.weight.expand(attended.shape[0], -1, -1)
-        return torch.bmm(weight, attended.transpose(1, 2)).add_(self.project.bias[:, None]).view(like.shape)
+        return torch.baddbmm(self.project.bias[:, None], weight, attended.transpose(1, 2)).view(like.shape)
 
 
 def as_sequence(tokens: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class AttentionStridedPool2d(WindowPool2d):
     def _check_batch(self, x: Tensor) -> None:
         """Raise a ValueError if, in training, either BatchNorm would see one value a channel."""
         rows, columns = self.window.output_size(x.shape[2], x.shape[3])
-        if self.training and x.shape[0] * min(x.shape[2] * x.shape[3], rows * columns) < 2:
+        trains = self.embed_norm.training or self.reduce_norm.training
+        if trains and x.shape[0] * min(x.shape[2] * x.shape[3], rows * columns) < 2:
             raise ValueError(
                 f"{self.label}: a BatchNorm in training must have more than one value a channel, got a map "
                 f"{tuple(x.shape)} and an output of {rows} x {columns}: use a larger batch or a larger map"

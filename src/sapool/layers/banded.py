@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sapool.layers.attention import TokenAttention
+from sapool.layers.attention import LearnedPosition2d, TokenAttention, has_hooks
 from sapool.layers.weighted import reduce_before_weighting
 
 if TYPE_CHECKING:
@@ -28,13 +28,30 @@ BAND = 2 << 20
 def worth_bands(pool: SelfAttentivePool2d, x: Tensor) -> bool:
     """Whether ``x`` (N, C, H, W) is so large, and the pool so plain, that bands are right and faster."""
     window = pool.window
-    if pool.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or not _is_steady(pool)
+    ):
         return False
     plain = window.is_tiling and window.form != "general" and pool.restoration == "nearest" and pool.border == "pad"
-    if not plain or x.device.type != "cpu" or not x.is_contiguous() or type(pool.attention) is not TokenAttention:
+    if not plain or x.device.type != "cpu" or not x.is_contiguous():
         return False
     tokens = x.shape[2] * x.shape[3] / math.prod(pool.patch_size)
     return tokens * pool.attention.query.in_features * x.element_size() > LARGE_MAP
+
+
+def _is_steady(pool: SelfAttentivePool2d) -> bool:
+    """Whether a band sees what the whole map would: no part trains, none normalises by the map, nobody looks on."""
+    parts = list(pool.modules())
+    stock = type(pool.attention) is TokenAttention and type(pool.position) in (LearnedPosition2d, type(None))
+    norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+    return (
+        stock
+        and all(norm.running_mean is not None for norm in norms)
+        and not any(part.training or has_hooks(part) for part in parts)
+    )
 
 
 def pool_in_bands(pool: SelfAttentivePool2d, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sapool.layers.window import Pair
+from sapool.layers.window import Pair, as_window
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -20,7 +20,8 @@ class MaxPool2d(nn.MaxPool2d):
         *,
         dilation: int | Pair = 1,
     ) -> None:
-        super().__init__(kernel_size, stride, padding, dilation, ceil_mode=ceil_mode)
+        window = as_window("MaxPool2d", kernel_size, stride, padding, ceil_mode)
+        super().__init__(window.kernel_size, window.stride, window.padding, dilation, ceil_mode=ceil_mode)
         self.in_channels = in_channels
 
 
@@ -37,7 +38,8 @@ class AvgPool2d(nn.AvgPool2d):
         *,
         count_include_pad: bool = True,
     ) -> None:
-        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        window = as_window("AvgPool2d", kernel_size, stride, padding, ceil_mode)
+        super().__init__(window.kernel_size, window.stride, window.padding, ceil_mode, count_include_pad)
         self.in_channels = in_channels
 
 
@@ -61,4 +63,5 @@ class StridedConv2d(nn.Conv2d):
     ) -> None:
         if ceil_mode:
             raise ValueError("StridedConv2d: ceil_mode must be False: a convolution has no such rule")
-        super().__init__(in_channels, in_channels, kernel_size, kernel_size if stride is None else stride, padding)
+        window = as_window("StridedConv2d", kernel_size, stride, padding, ceil_mode)
+        super().__init__(in_channels, in_channels, window.kernel_size, window.stride, window.padding)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import SelfAttentivePool2d
+from sapool.layers.soft import at_least_float
 from sapool.layers.weighted import crop, upsample_nearest, weighted_average
 from sapool.layers.window import Pair
 from sapool.optional import require
@@ -28,7 +29,7 @@ def sample_at_offsets(values: Tensor, offsets: Tensor) -> Tensor:
         offsets: (N, 2, H, W): rows down, then columns right, in pixels.
 
     Returns:
-        (N, C, H, W); ``values`` itself where the offsets are zero.
+        (N, C, H, W); ``values`` itself (to rounding) where the offsets are zero.
     """
     height, width = values.shape[2:]
     rows = torch.arange(height, device=values.device, dtype=values.dtype)[None, :, None] + offsets[:, 0]
@@ -38,8 +39,8 @@ def sample_at_offsets(values: Tensor, offsets: Tensor) -> Tensor:
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def _at_least_float(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+# The weight itself is moved, so its logarithm is not there to be taken relative to a window's largest.
+_FIXED = (("restoration", "nearest"), ("border", "pad"), ("embedding", "dense"), ("gate", "exp_sigmoid"))
 
 
 class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
@@ -49,8 +50,9 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
     at ``D``, and the full-resolution weight is resampled at ``-D``. Both 3x3 convolutions start at zero: the layer
     starts as :class:`SelfAttentivePool2d` with an embedding halved by ``sigmoid(0)``.
 
-    Takes the arguments of :class:`SelfAttentivePool2d`, but for ``restoration`` ("nearest"), ``border`` ("pad") and
-    ``embedding`` ("dense"). Needs torchvision. Since the moved weights vary inside a patch, no patch size collapses.
+    Takes the arguments of :class:`SelfAttentivePool2d`, but for ``restoration`` ("nearest"), ``border`` ("pad"),
+    ``embedding`` ("dense") and ``gate`` ("exp_sigmoid"). Needs torchvision. Since the moved weights vary inside a
+    patch, no patch size collapses.
 
     Raises:
         ValueError: a value out of its range.
@@ -68,7 +70,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         patch_size: int | Pair | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, only in (("restoration", "nearest"), ("border", "pad"), ("embedding", "dense")):
+        for name, only in _FIXED:
             self.check_choice(name, kwargs.get(name, only), (only,))
         require("torchvision.ops", "train", self.label)  # said now, not at the first image
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode, patch_size=patch_size, **kwargs)
@@ -92,7 +94,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         assert isinstance(conv, nn.Conv2d)
         mask = torch.sigmoid(self.modulation(x))
         # In float32: torchvision has no half precision on a CPU, and half a pixel's fraction is lost in bfloat16.
-        wide = [None if t is None else _at_least_float(t) for t in (x, offsets, conv.weight, conv.bias, mask)]
+        wide = [None if t is None else at_least_float(t) for t in (x, offsets, conv.weight, conv.bias, mask)]
         sampled = deform_conv2d(*wide[:4], stride=self.patch_size, mask=wide[4])
         return sampled.to(x.dtype)
 
@@ -138,6 +140,8 @@ class MixedSelfAttentivePool2d(DeformableSelfAttentivePool2d):
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode, patch_size=patch_size, **kwargs)
         self.local = nn.Conv2d(in_channels, in_channels, self.patch_size)
         self.local_norm = PatchBatchNorm2d(in_channels)
+        if kwargs.get("init") == "average":
+            nn.init.zeros_(self.local_norm.weight)
 
     def _moved_weight(self, x: Tensor) -> Tensor:
         p, q = self.patch_size

@@ -83,7 +83,7 @@ class HaarPool2d(WindowPool2d):
         y = self.mix(self.transform(x))
         if self.mix_norm is None:
             return y
-        if self.training and y.numel() < 2 * self.in_channels:
+        if self.mix_norm.training and y.numel() < 2 * self.in_channels:
             raise ValueError(
                 f"{self.label}: a BatchNorm in training must have more than one value a channel, got an output of "
                 f"shape {tuple(y.shape)}: use a larger batch or a larger map"

@@ -9,8 +9,20 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import LARGEST_GAIN
-from sapool.layers.soft import WindowSoftmax
+from sapool.layers.soft import WindowSoftmax, at_least_float
 from sapool.layers.window import Pair, WindowPool2d
+
+
+class InstanceNorm2d(nn.GroupNorm):
+    """InstanceNorm with weights, in train and eval mode alike, for maps of one pixel, too."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise every channel of every image of ``x`` (N, C, H, W)."""
+        # Not F.group_norm, which refuses one value a group.
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class LocalImportancePool2d(WindowPool2d):
@@ -38,6 +50,8 @@ class LocalImportancePool2d(WindowPool2d):
         ValueError: a value out of its range.
     """
 
+    pads_count = False
+
     def __init__(
         self,
         in_channels: int,
@@ -63,8 +77,7 @@ class LocalImportancePool2d(WindowPool2d):
         self.gain = gain
 
         def step(inputs: int, outputs: int, side: int) -> list[nn.Module]:
-            # InstanceNorm as a GroupNorm of one channel a group: the same numbers, and a map of one pixel is allowed.
-            after = nn.GroupNorm(outputs, outputs) if norm == "instance" else PatchBatchNorm2d(outputs)
+            after = InstanceNorm2d(outputs) if norm == "instance" else PatchBatchNorm2d(outputs)
             return [nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=logit_bias), after]
 
         if logit_channels is None:
@@ -74,14 +87,14 @@ class LocalImportancePool2d(WindowPool2d):
             steps += [*step(logit_channels, logit_channels, logit_kernel_size), nn.ReLU()]
             steps += step(logit_channels, in_channels, 1)
         self.logit = nn.Sequential(*steps)
-        self.softmax = WindowSoftmax(bounded=True)
+        self.softmax = WindowSoftmax(bound=gain)
         if zero_init and isinstance(last := self.logit[-2], nn.Conv2d):
             nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo)."""
         self.check_map(x)
-        return self.softmax(x, self.gain * torch.sigmoid(self.logit(x)), self.window)
+        return self.softmax(x, self.gain * torch.sigmoid(at_least_float(self.logit(x))), self.window)
 
 
 class PointwiseImportancePool2d(LocalImportancePool2d):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.banded import pool_in_bands, worth_bands
-from sapool.layers.soft import WindowSoftmax
+from sapool.layers.soft import WindowSoftmax, at_least_float
 from sapool.layers.weighted import (
     WeightedWindow,
     crop,
@@ -29,7 +29,7 @@ from sapool.layers.window import Pair, WindowPool2d, as_pair
 Gate = Literal["exp_sigmoid", "exp", "sigmoid"]
 Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]
 
-# exp(80) times an activation is still far from float32's largest number.
+# exp(80) and exp(-80) are float32 numbers.
 LARGEST_GAIN = 80.0
 
 
@@ -107,7 +107,7 @@ class SelfAttentivePool2d(WindowPool2d):
         allow_collapse: bool = False,
     ) -> None:
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
-        self.patch_size = self.window.stride if patch_size is None else as_pair(patch_size)
+        self.patch_size = self.window.stride if patch_size is None else as_pair(patch_size, "patch_size")
         self.num_heads, self.restoration, self.border = num_heads, restoration, border
         # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.export.passes.affine_gate.
         self.gate: Gate | Literal["affine_sigmoid"] = gate
@@ -126,7 +126,7 @@ class SelfAttentivePool2d(WindowPool2d):
         out_channels = in_channels * (math.prod(self.patch_size) if restoration == "pixel_shuffle" else 1)
         self.restore = nn.Conv2d(embed_dim, out_channels, 1)
         self.restore_norm = PatchBatchNorm2d(out_channels) if restore_norm else None
-        self.softmax = WindowSoftmax(bounded=gate == "exp_sigmoid") if self._uses_softmax() else None
+        self.softmax = WindowSoftmax(gain if gate == "exp_sigmoid" else None) if self._uses_softmax() else None
         if init == "average":
             self._start_as_average()
 
@@ -156,7 +156,7 @@ class SelfAttentivePool2d(WindowPool2d):
             max_keys=1 if max_keys is None else max_keys,
             position_size=position_size,
         )
-        if embed_ratio <= 0:
+        if not 0 < embed_ratio < math.inf:
             raise ValueError(f"{self.label}: embed_ratio must be positive, got {embed_ratio}")
         self.check_choice("position", position, ("learned", None))
         self.check_choice("restoration", self.restoration, ("nearest", "bilinear", "pixel_shuffle"))
@@ -187,6 +187,11 @@ class SelfAttentivePool2d(WindowPool2d):
         """The patch inside which weights are constant: one pixel where they vary, and are kept at full resolution."""
         return self.patch_size if self.restoration == "nearest" else (1, 1)
 
+    @property
+    def pads_count(self) -> bool:  # type: ignore[override]
+        """Whether zeros around the map count in a window's average."""
+        return self.window.count_include_pad and not self.window.normalize
+
     def _uses_softmax(self) -> bool:
         """Whether weights reach beyond (1, e), so that a window is better normalised as a soft-max of its logits."""
         return self.window.normalize and not (self.gate == "exp_sigmoid" and self.gain == 1)
@@ -207,8 +212,7 @@ class SelfAttentivePool2d(WindowPool2d):
 
         ``rows`` is (height, rows) of the whole token map where ``embedded`` is only a part of it.
         """
-        # In place, here and below: on a large map a fresh tensor costs more than what is computed.
-        tokens = F.relu(embedded if self.embed_norm is None else self.embed_norm(embedded), inplace=True)
+        tokens = F.relu(embedded if self.embed_norm is None else self.embed_norm(embedded))
         if self.position is None:
             return tokens
         if rows is not None:
@@ -220,7 +224,12 @@ class SelfAttentivePool2d(WindowPool2d):
 
     def _restore(self, attended: Tensor, repeats: int = 1) -> Tensor:
         logit = self.restore(attended)
-        return logit if self.restore_norm is None else self.restore_norm(logit, repeats)
+        norm: nn.Module | None = self.restore_norm
+        if isinstance(norm, PatchBatchNorm2d):
+            logit = norm(logit, repeats)
+        elif norm is not None:  # a SyncBatchNorm or a frozen norm in its place
+            logit = norm(logit)
+        return at_least_float(logit)  # exp overflows half from 11.09 on
 
     def _logit(self, attended: Tensor, size: Pair, stretch: bool) -> Tensor:
         """Restore channels: (N, E, h, w) -> (N, C, h, w), or -> (N, C, *size) where weights are at full resolution."""
@@ -242,18 +251,12 @@ class SelfAttentivePool2d(WindowPool2d):
             return logit
         if self.gate == "sigmoid":
             return F.logsigmoid(logit)
-        share = logit.sigmoid_()
-        return share if self.gain == 1 else self.gain * share
+        return torch.sigmoid(logit) if self.gain == 1 else self.gain * torch.sigmoid(logit)
 
     def _weight(self, logit: Tensor) -> Tensor:
-        if torch.finfo(logit.dtype).bits < 32:  # exp overflows half from 11.09 on
-            logit = logit.float()
         if self.gate == "affine_sigmoid":
             return 1 + (math.e - 1) * torch.sigmoid(logit)
-        if self.gate == "sigmoid":
-            return torch.sigmoid(logit)
-        logit = self._log_weight(logit)
-        return logit.exp() if logit.requires_grad else logit.exp_()
+        return torch.sigmoid(logit) if self.gate == "sigmoid" else torch.exp(self._log_weight(logit))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x``.
@@ -330,7 +333,7 @@ class SelfAttentivePool1d(SelfAttentivePool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, L) to (N, C, Lo)."""
-        if x.dim() != 3:
+        if x.dim() != 3 or x.shape[1] != self.in_channels:
             raise ValueError(f"{self.label}: x must be (N, {self.in_channels}, L), got {tuple(x.shape)}")
         return super().forward(x.unsqueeze(2)).squeeze(2)
 

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from sapool.layers.window import Pair, Window, WindowPool2d
 
 
+def at_least_float(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 if it is in a half type, where sums of exponentials overflow."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def softmax_average(values: Tensor, logits: Tensor, window: Window) -> Tensor:
     """Average ``values`` in every window with the weights ``softmax(logits)`` of that window.
 
@@ -24,8 +29,7 @@ def softmax_average(values: Tensor, logits: Tensor, window: Window) -> Tensor:
     Returns:
         (N, C, Ho, Wo), of the type of ``values``.
     """
-    wide = values.to(torch.promote_types(values.dtype, torch.float32))
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide, scores = at_least_float(values), at_least_float(logits)
     # Each window's own maximum: with one for the map, far smaller windows would be 0 / 0. It cancels, so that it needs
     # no gradient.
     top = window.maximum(scores.detach())
@@ -40,20 +44,21 @@ class WindowSoftmax(nn.Module):
     """:func:`softmax_average` as a module, because a micro-controller needs another form of it.
 
     Args:
-        bounded: logits lie where exp is harmless in float32 (between 0 and 80), so that the plain quotient of two
-            averages, which is faster, can be used; otherwise every window is taken relative to its largest logit.
+        bound: logits lie between 0 and this (at most 80), where exp is harmless in float32, so that the plain quotient
+            of two averages, which is faster, can be used. ``None``: every window is taken relative to its largest.
     """
 
-    def __init__(self, bounded: bool) -> None:
+    def __init__(self, bound: float | None) -> None:
         super().__init__()
-        self.bounded = bounded
+        self.bound = bound
 
     def forward(self, values: Tensor, logits: Tensor, window: Window) -> Tensor:
         """Pool ``values`` with ``logits``, both (N, C, H, W), to (N, C, Ho, Wo) in the dtype of ``values``."""
-        if not self.bounded:
+        if self.bound is None:
             return softmax_average(values, logits, window)
-        weight = torch.exp(logits.to(torch.promote_types(logits.dtype, torch.float32)))
-        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        # Relative to the bound, which cancels, no weight is over 1.
+        weight = torch.exp(at_least_float(logits) - self.bound)
+        wide = at_least_float(values)
         return (window.average(wide * weight) / window.average(weight)).to(values.dtype)
 
 
@@ -73,6 +78,8 @@ class SoftPool2d(WindowPool2d):
         ValueError: a value out of its range.
     """
 
+    pads_count = False
+
     def __init__(
         self,
         in_channels: int,
@@ -82,7 +89,7 @@ class SoftPool2d(WindowPool2d):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
-        self.softmax = WindowSoftmax(bounded=False)
+        self.softmax = WindowSoftmax(bound=None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo), as large as ``nn.MaxPool2d`` makes it."""

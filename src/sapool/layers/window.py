@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,17 @@ from torch import Tensor, nn
 Pair = tuple[int, int]
 
 
-def as_pair(value: int | Pair) -> Pair:
-    """Return ``(value, value)`` for an int, the pair itself otherwise."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def as_pair(value: int | Pair, name: str = "size") -> Pair:
+    """Return ``(value, value)`` for an int, the pair itself otherwise.
+
+    Raises:
+        ValueError: anything else; the message begins with ``name``.
+    """
+    try:
+        first, second = value if isinstance(value, tuple | list) else (value, value)
+        return index(first), index(second)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}") from None
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,26 @@ class Window:
         return torch.stack(list(self.samples(x, fill)), dim=2)
 
 
+def as_window(
+    label: str, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair, ceil_mode: bool
+) -> Window:
+    """Return a checked window; messages begin with ``label``.
+
+    Raises:
+        ValueError: a kernel or stride under 1, or padding beyond half the kernel.
+    """
+    kernel = as_pair(kernel_size, f"{label}: kernel_size")
+    step = kernel if stride is None else as_pair(stride, f"{label}: stride")
+    window = Window(kernel, step, as_pair(padding, f"{label}: padding"), ceil_mode)
+    for name, sides in (("kernel_size", kernel), ("stride", step)):
+        if min(sides) < 1:
+            raise ValueError(f"{label}: {name} must be at least 1, got {min(sides)}")
+    for pad, side in zip(window.padding, kernel, strict=True):
+        if not 0 <= pad <= side // 2:
+            raise ValueError(f"{label}: padding must be 0 to kernel_size / 2, got {pad}")
+    return window
+
+
 def _sums_are_faster(x: Tensor, kernel_size: Pair) -> bool:
     """Whether whole tiles of a contiguous map are averaged, on a CPU and not for a graph that compiles or exports."""
     whole = x.shape[2] % kernel_size[0] == 0 and x.shape[3] % kernel_size[1] == 0
@@ -128,6 +157,9 @@ class WindowPool2d(nn.Module):
         ValueError: a value out of its range.
     """
 
+    pads_count = True
+    """Whether zeros around the map count in a window's average."""
+
     def __init__(
         self,
         in_channels: int,
@@ -137,15 +169,9 @@ class WindowPool2d(nn.Module):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        step = kernel_size if stride is None else stride
+        self.check_at_least_one(in_channels=in_channels)
         self.in_channels = in_channels
-        self.window = Window(as_pair(kernel_size), as_pair(step), as_pair(padding), ceil_mode)
-        self.check_at_least_one(
-            in_channels=in_channels, kernel_size=min(self.window.kernel_size), stride=min(self.window.stride)
-        )
-        for pad, kernel in zip(self.window.padding, self.window.kernel_size, strict=True):
-            if not 0 <= pad <= kernel // 2:
-                raise ValueError(f"{self.label}: padding must be 0 to kernel_size / 2, got {pad}")
+        self.window = as_window(self.label, kernel_size, stride, padding, ceil_mode)
 
     @property
     def label(self) -> str:
@@ -153,8 +179,10 @@ class WindowPool2d(nn.Module):
         return type(self).__name__
 
     def check_at_least_one(self, **values: int) -> None:
-        """Raise a ValueError that names the first value under 1."""
+        """Raise a ValueError that names the first value that is no int, or under 1."""
         for name, value in values.items():
+            if not isinstance(value, int):
+                raise ValueError(f"{self.label}: {name} must be an int, got {value!r}")
             if value < 1:
                 raise ValueError(f"{self.label}: {name} must be at least 1, got {value}")
 

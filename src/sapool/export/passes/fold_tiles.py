@@ -35,9 +35,10 @@ def fold_tiles(model: nn.Module, images: Tensor) -> int:
         found.append((name, TiledConv2d(_folded(shuffled, shuffled.conv), shuffled.window, None)))
     for name, haar in modules_of(model, HaarPool2d):
         found.append((name, TiledConv2d(_folded(haar, haar.mix), haar.window, haar.mix_norm)))
-    for name, new in found:
+    inside = [(name, new) for name, new in found if name]  # the network itself can't be replaced
+    for name, new in inside:
         replace_module(model, name, new)
-    return len(found)
+    return len(inside)
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 ``sum(e^z x) / sum(e^z)`` over a window is ``sum(softmax(z) x)``. A depthwise convolution with one-hot kernels lays the
 k^2 pixels of every window side by side (every value is multiplied by one and added to zeros), so SOFTMAX over the last
 axis and a BATCH_MATMUL do the rest (int8 SUM rounds differently in TFLM and LiteRT, by up to 84 steps; the product does
-not). Exact, but for the zeros around a padded map, whose weight is under e^-8 instead of nothing: less than half a step
-of int8 SOFTMAX, 1/256.
+not). Exact, but for the zeros around a padded map, whose weight is e^-8 of the smallest seen on the images given (of
+the smallest there is, where logits are bounded) instead of nothing: less than half a step of int8 SOFTMAX, 1/256.
 """
 
 from __future__ import annotations
@@ -61,9 +61,15 @@ def _record(model: nn.Module, images: Tensor) -> dict[str, list[tuple[int, Windo
     hooks = []
     for name, module in modules_of(model, WindowSoftmax):
 
-        def keep(_: nn.Module, args: tuple[Tensor, Tensor, Window], name: str = name) -> None:
+        def keep(
+            _: nn.Module,
+            args: tuple[Tensor, Tensor, Window],
+            name: str = name,
+            bound: float | None = module.bound,
+        ) -> None:
             values, logits, window = args
-            seen.setdefault(name, []).append((values.shape[1], window, float(logits.min())))
+            least = 0.0 if bound is not None else float(logits.min())
+            seen.setdefault(name, []).append((values.shape[1], window, least))
 
         hooks.append(module.register_forward_pre_hook(keep))
     try:
