@@ -52,17 +52,78 @@ def test_main_path_and_shortcut_are_one_site() -> None:
     assert sites[2].out_channels == 128
 
 
-def test_what_cannot_be_planned_is_listed_with_its_reason() -> None:
-    class Functional(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return F.max_pool2d(x, 2)
+class Odd(nn.Module):
+    """Every way to shrink a map that is no convolution module, in functional code."""
 
-    (found,) = sapool.find_downsampling(nn.Sequential(Functional()), 8)
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv(x), 3, stride=2, padding=1)
+        x = F.avg_pool2d(x, 2)
+        return x[:, :, ::2, ::2]
+
+
+def test_functional_pools_and_slices_are_sites() -> None:
+    found = sites_of(Odd(), 32)
+    assert [(s.operators, s.before, s.after, s.reduction) for s in found] == [
+        (("max_pool2d",), (32, 32), (16, 16), 2),
+        (("avg_pool2d",), (16, 16), (8, 8), 2),
+        (("getitem",), (8, 8), (4, 4), 2),
+    ]
+
+
+def test_kernels_that_are_even_or_unpadded_are_sites() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, 2), nn.Conv2d(4, 4, 2, 2))
+    assert [(s.name, s.reduction) for s in sites_of(net, 64)] == [("0", 4), ("1", 2), ("2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.PixelUnshuffle(2), "PixelUnshuffle shrinks the map; only"),
+        (nn.AdaptiveMaxPool2d(4), "AdaptiveMaxPool2d shrinks the map"),
+        (nn.Conv2d(3, 4, 3, 2, 2), "padded by more than its kernel needs"),
+        (nn.Conv2d(3, 4, 4, 2, 1, padding_mode="reflect"), "padding_mode is 'reflect'"),
+    ],
+)
+def test_what_cannot_be_planned_is_listed_with_its_reason(layer: nn.Module, said: str) -> None:
+    (found,) = sapool.find_downsampling(nn.Sequential(nn.Identity(), layer), 16)
     assert isinstance(found, UnsupportedSite)
-    assert "only convolutions and max or average pooling modules" in found.reason
-    (patchify,) = sapool.find_downsampling(nn.Sequential(nn.Conv2d(3, 4, 4, 4)), 8)
-    assert isinstance(patchify, UnsupportedSite)
-    assert "kernel (4, 4)" in patchify.reason
+    assert said in found.reason
+
+
+def test_results_that_nothing_uses_do_not_hide_where_paths_meet() -> None:
+    class Wasteful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.main, self.short = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 1, 2)
+            self.unused = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            main = self.main(x)
+            self.unused(main)
+            return main + self.short(x)
+
+    (site,) = sites_of(Wasteful(), 16)
+    assert (site.operators, site.exit) == (("main", "short"), "add")
+
+
+def test_two_sites_of_one_block_have_names_of_their_own() -> None:
+    names = [s.name for s in sites_of(sapool.load_model("timm:hgnet_tiny", 10), 64)]
+    assert names[:2] == ["stem.stem.0.conv", "stem.pool"]
+    assert len(set(names)) == len(names)
+
+
+def test_an_adaptive_pool_is_not_part_of_the_layer_before() -> None:
+    sites = sites_of(sapool.load_model("torchvision:alexnet", 10), 224)
+    assert sites[-1].exit == "features_12"
+
+
+def test_a_stage_is_no_block() -> None:
+    sites = sites_of(sapool.load_model("timm:convnext_atto", 10), 64)
+    assert [s.exit for s in sites][1:] == [f"stages_{i}_downsample_1" for i in (1, 2, 3)]
 
 
 def test_a_network_without_down_sampling_has_no_site() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapool.graph import InputSizeError, UntraceableModelError, as_input_size, evaluating, trace
+from sapool.graph import InputSizeError, ShapeDecisionError, UntraceableModelError, as_input_size, evaluating, trace
 
 
 class Branching(nn.Module):
@@ -68,3 +68,23 @@ def test_a_size_the_model_cannot_take_names_the_place() -> None:
 def test_something_that_is_no_module_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model must be a torch\.nn\.Module, got function"):
         trace(lambda x: x, 8)  # type: ignore[arg-type]
+
+
+class ByShape(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if x.shape[-1] < 16 or x.device.type == "meta":
+            return x
+        return x[:, :, ::2, ::2]
+
+
+def test_a_branch_on_shapes_is_decided_and_checked() -> None:
+    traced = trace(ByShape(), 32)
+    assert traced.module(torch.rand(2, 3, 40, 40)).shape == (2, 3, 20, 20)
+    with pytest.raises(ShapeDecisionError, match=r"x\.shape\[-1\] < 16"):
+        traced.module(torch.rand(2, 3, 8, 8))
+    assert trace(ByShape(), 8).module(torch.rand(2, 3, 8, 8)).shape == (2, 3, 8, 8)

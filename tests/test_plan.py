@@ -106,4 +106,4 @@ def test_a_network_without_sites_is_refused() -> None:
     with pytest.raises(ValueError, match="Linear has no down-sampling to plan"):
         sapool.make_plan(nn.Linear(8, 8), 8)
     with pytest.raises(ValueError, match="no down-sampling to plan: 0: its kernel"):
-        sapool.make_plan(nn.Sequential(nn.Conv2d(3, 4, 4, 4)), 8)
+        sapool.make_plan(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 2)), 8)

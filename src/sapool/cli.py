@@ -279,6 +279,55 @@ def _read_text(path: Path) -> str:
 
 
 @app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME.")],
+    input_size: InputSize = 64,
+    pool: Annotated[str, typer.Option(help="The pooling; an unknown one lists them all.")] = "self_attentive",
+    strides: Annotated[str | None, typer.Option(help="One a site, comma-separated: 4,2,2,2,1. Default: as is.")] = None,
+    placement: Annotated[str, typer.Option(help="block, stage, group-start or in-place.")] = "block",
+    out: Annotated[Path | None, typer.Option(help="Write the plan there, for sapool export --plan.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a network shrinks its maps, and what a plan puts there; what can't be re-planned has its reason.
+
+    Example: sapool plan timm:mobilenetv2_035 --input-size 96 --strides 4,2,2,2,1 --out plan.json
+    """
+    if out is not None and out.exists() and not force:
+        raise ValueError(f"{out} exists; choose another --out or say --force")
+    from sapool.downsampling import find_downsampling
+    from sapool.models import load_model
+    from sapool.plan import make_plan
+    from sapool.plan_table import plan_table
+    from sapool.records import DownsamplingSite, write_bytes_atomically
+    from sapool.surgery import apply_plan
+
+    network = load_model(model, 10)
+    planned = make_plan(network, input_size, pool, _strides(strides), placement)
+    if any(site.pool_stride > 1 for site in planned.sites):
+        apply_plan(network, planned, dry_run=True)
+    if out is not None:
+        write_bytes_atomically(out, planned.to_json().encode())
+    if as_json:
+        sys.stdout.write(planned.to_json() + "\n")
+        return
+    found = find_downsampling(network, input_size)
+    _print_table(plan_table(planned, [site for site in found if isinstance(site, DownsamplingSite)], model))
+    for site in found:
+        if not isinstance(site, DownsamplingSite):
+            _messages.print(f"left alone: {site.name}: {site.reason}", markup=False)
+
+
+def _strides(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {text!r}") from None
+
+
+@app.command()
 def measure(
     file: Annotated[Path, typer.Argument(help="A .tflite file, of any origin.")],
     ram: Annotated[str | None, typer.Option("--ram", help="RAM budget; exit code 3 if the arena is over it.")] = None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import linecache
+import operator as python_operator
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,84 @@ class InputSizeError(ValueError):
     """The model can't take this input size; the message says where it fails."""
 
 
+class ShapeDecisionError(RuntimeError):
+    """A traced network is used at a size for which its code would take another branch."""
+
+
+def check_decision(value: Any, traced: Any, line: str) -> None:
+    """Raise unless a condition on shapes is what it was when the network was traced."""
+    if value != traced:
+        raise ShapeDecisionError(
+            f"the network was traced at a size where {line} is {traced}, here it is {value}: trace it at this size"
+        )
+
+
+# What tells about a tensor without looking at its values.
+_FACTS = ("shape", "ndim", "device", "dtype", "is_cuda", "size", "dim", "numel", "is_floating_point", "element_size")
+
+
 class SiteTracer(fx.Tracer):
     """Traces through blocks and stops at layers.
 
     A layer is what torch.nn or ``sapool.layers`` provides, anything without children, and every normalisation: their
-    code branches on ``self.training``, which a trace would freeze.
+    code branches on ``self.training``, which a trace would freeze. A branch on shapes is decided for the example, and
+    the decision is checked whenever the graph runs; one on values can't be traced.
     """
+
+    def __init__(self, example: Tensor) -> None:
+        super().__init__()
+        self._example = example
+        self._known: dict[fx.Node, Any] = {}
+        self._running = False  # while it is, modules and their weights are the real ones, not proxies
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Trace a call, or make it while a condition is decided."""
+        return forward(*args, **kwargs) if self._running else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """Return a proxy of a module's weight, or the weight while a condition is decided."""
+        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Decide a condition, if it is about shapes."""
+        if not self._is_fact(obj.node):
+            return super().to_bool(obj)
+        self._running = True
+        try:
+            decided = bool(self._value(obj.node))
+        finally:
+            self._running = False
+        line = next((f.line for f in reversed(traceback.extract_stack()) if _is_models(f.filename)), "a condition")
+        self.create_node("call_function", check_decision, (obj.node, decided, str(line)), {})
+        return decided
+
+    def _is_fact(self, node: fx.Node) -> bool:
+        """Whether ``node`` depends on shapes and constants alone."""
+        if node.op == "call_method" and node.target in _FACTS:
+            return True
+        if node.op == "call_function" and node.target is getattr and node.args[1] in _FACTS:
+            return True
+        return node.op in ("call_function", "call_method") and all(map(self._is_fact, node.all_input_nodes))
+
+    def _value(self, node: fx.Node) -> Any:
+        """Run what ``node`` needs on the example; every node once."""
+        if node not in self._known:
+            args = fx.node.map_arg(node.args, self._value)
+            kwargs = fx.node.map_arg(node.kwargs, self._value)
+            self._known[node] = self._run(node, args, kwargs)
+        return self._known[node]
+
+    def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        target: Any = node.target
+        if node.op == "placeholder":
+            return args[0] if args else self._example
+        if node.op == "get_attr":
+            return python_operator.attrgetter(target)(self.root)
+        if node.op == "call_module":
+            return self.root.get_submodule(target)(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        return target(*args, **kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether ``m`` stays one node."""
@@ -97,17 +170,28 @@ def trace(model: nn.Module, input_size: InputSize) -> TracedModel:
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     size = as_input_size(input_size)
     with evaluating(model):
-        graph_module = _symbolic_trace(model)
-        recorder = _ShapeRecorder(graph_module, size)
-        recorder.run(example_input(model, size))
-    return TracedModel(graph_module, recorder.shapes)
+        example = example_input(model, size)
+        graph_module = _symbolic_trace(model, example)
+    return TracedModel(graph_module, run_shapes(graph_module, size))
 
 
-def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
+def run_shapes(module: fx.GraphModule, input_size: InputSize) -> dict[str, tuple[int, ...]]:
+    """Run ``module`` once in eval mode and return the shape that every node makes, by name.
+
+    Raises:
+        InputSizeError: it fails at this size; the message says where.
+    """
+    with evaluating(module):
+        recorder = _ShapeRecorder(module, as_input_size(input_size))
+        recorder.run(example_input(module, input_size))
+    return recorder.shapes
+
+
+def _symbolic_trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     if isinstance(model, fx.GraphModule):
         return fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
     try:
-        graph = SiteTracer().trace(model)
+        graph = SiteTracer(example).trace(model)
     except Exception as error:  # a model's own code runs here and may raise anything
         raise UntraceableModelError(
             f"torch.fx can't trace {type(model).__name__}: {_last_user_line(error)}: {_one_line(error)}. "
@@ -148,10 +232,15 @@ def _copied(graph: fx.Graph) -> fx.Graph:
 def _last_user_line(error: Exception) -> str:
     """Name the innermost line of the traced model's own code (not torch's)."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if "/torch/" not in frame.filename and not frame.filename.endswith("sapool/graph.py"):
+        if _is_models(frame.filename):
             source = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
             return f"{frame.filename}:{frame.lineno} ({source})"
     return "its forward"
+
+
+def _is_models(filename: str) -> bool:
+    """Whether a line of code is the traced model's own."""
+    return "/torch/" not in filename and not filename.endswith("sapool/graph.py")
 
 
 def _one_line(error: Exception) -> str:

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from sapool.downsampling import find_downsampling
-from sapool.graph import InputSize, as_input_size
+from sapool.downsampling import find_downsampling, find_sites, reaches
+from sapool.graph import InputSize, TracedModel, as_input_size, trace
 from sapool.layers import check_pool_name, create_pool, pool_keywords
-from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size
+from sapool.placement import PLACEMENTS, operator_nodes, places_of
+from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size, UnsupportedSite
 
-PLACEMENTS = ("block",)
 # A score matrix has heads x tokens x keys entries; at 64 tokens two heads take 8 KiB of int8.
 PLANNED_TOKENS = 64
+
+# Keywords of a plan besides the pooling's own.
+WINDOW_KEYWORDS = ("kernel_size", "padding", "ceil_mode")
 
 Stride = int | tuple[int, int]
 
@@ -44,8 +47,11 @@ def make_plan(
         input_size: an int (square, 3 channels) or (C, H, W).
         pool: a name of :func:`sapool.list_pools`.
         strides: one entry a site, in execution order; by default every site keeps its reduction.
-        placement: ``"block"``: behind the block that shrank.
-        **pool_kwargs: keywords for every pool.
+        placement: ``"block"``: behind the block that shrank; ``"stage"``: behind the last block of that resolution;
+            ``"group-start"``: before the block that shrank; ``"in-place"``: behind each operator that shrank, or where
+            it stood if it was a pool.
+        **pool_kwargs: keywords for every pool; ``kernel_size``, ``padding`` and ``ceil_mode`` change its window, which
+            is otherwise its stride without padding.
 
     Returns:
         The plan.
@@ -56,19 +62,36 @@ def make_plan(
     """
     check_choices(pool, placement, pool_kwargs)
     size = as_input_size(input_size)
-    sites = supported_sites(model, size)
+    traced = trace(model, size)
+    sites = _supported(find_sites(traced), type(model).__name__)
     chosen = [site.reduction for site in sites] if strides is None else list(strides)
     if len(chosen) != len(sites):
         names = ", ".join(f"{site.name} (now {site.reduction})" for site in sites)
         raise ValueError(f"strides needs one entry a down-sampling site, {len(sites)} in all, got {chosen}: {names}")
-    plans, map_size = [], (size[1], size[2])
+    plans: list[SitePlan] = []
+    left: dict[str, Size] = {}  # the map behind every site so far
     for site, stride in zip(sites, chosen, strict=True):
         conv_stride, pool_stride = _split(site, stride, pool)
-        map_size = _shrink(site, map_size, conv_stride, 1)
-        kwargs = _keywords(site, pool, pool_stride, map_size, pool_kwargs) if pool_stride > 1 else {}
-        map_size = _shrink(site, map_size, 1, pool_stride)
+        before = _shrink(site, _entering(traced, site, sites[: len(plans)], left), conv_stride, 1)
+        kwargs: dict[str, Any] = {}
+        if pool_stride > 1:
+            channels = [place.channels for place in places_of(traced, site, placement)]
+            kwargs = _keywords(site, channels, pool, pool_stride, before, pool_kwargs)
+        left[site.name] = _shrink(site, before, 1, pool_stride)
         plans.append(SitePlan(site.name, pool, conv_stride, pool_stride, placement, kwargs))
     return PoolingPlan(size, tuple(plans))
+
+
+def _entering(
+    traced: TracedModel, site: DownsamplingSite, earlier: Sequence[DownsamplingSite], left: dict[str, Size]
+) -> Size:
+    """Return the map that enters a site: what the last site on the way to it has left."""
+    (goal, *_) = operator_nodes(traced, site)
+    nodes = {node.name: node for node in traced.module.graph.nodes}
+    for other in reversed(earlier):
+        if other.after == site.before and reaches(nodes[other.exit], goal):
+            return left[other.name]
+    return site.before
 
 
 def supported_sites(model: nn.Module, input_size: InputSize) -> list[DownsamplingSite]:
@@ -77,11 +100,14 @@ def supported_sites(model: nn.Module, input_size: InputSize) -> list[Downsamplin
     Raises:
         ValueError: there is none; the message gives the reasons.
     """
-    found = find_downsampling(model, input_size)
+    return _supported(find_downsampling(model, input_size), type(model).__name__)
+
+
+def _supported(found: Sequence[DownsamplingSite | UnsupportedSite], model_name: str) -> list[DownsamplingSite]:
     sites = [site for site in found if isinstance(site, DownsamplingSite)]
     if not sites:
-        reasons = "; ".join(f"{site.name}: {site.reason}" for site in found if not isinstance(site, DownsamplingSite))
-        raise ValueError(f"{type(model).__name__} has no down-sampling to plan" + (f": {reasons}" if reasons else ""))
+        reasons = "; ".join(f"{site.name}: {site.reason}" for site in found if isinstance(site, UnsupportedSite))
+        raise ValueError(f"{model_name} has no down-sampling to plan" + (f": {reasons}" if reasons else ""))
     return sites
 
 
@@ -94,7 +120,7 @@ def check_choices(pool: str, placement: str, kwargs: dict[str, Any]) -> None:
     check_pool_name(pool)
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
-    known = pool_keywords(pool)
+    known = [*pool_keywords(pool), *WINDOW_KEYWORDS]
     for name in kwargs:
         if name not in known:
             raise ValueError(f"pooling {pool!r} takes no keyword {name!r}: it takes {', '.join(known) or 'none'}")
@@ -126,24 +152,39 @@ def _shrink(site: DownsamplingSite, size: Size, conv_stride: int, pool_stride: i
 
 
 def _keywords(
-    site: DownsamplingSite, pool: str, pool_stride: int, map_size: Size, given: dict[str, Any]
+    site: DownsamplingSite,
+    channels: Sequence[int],
+    pool: str,
+    pool_stride: int,
+    map_size: Size,
+    given: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the pool's keywords at one site, checked by building it without memory."""
     kwargs = dict(given)
     if pool == "self_attentive" and "patch_size" not in given:
         kwargs = {"patch_size": _patch_size(pool_stride, map_size, bool(given.get("window_norm"))), **given}
     patch = kwargs.get("patch_size")
-    if kwargs.get("window_norm") and isinstance(patch, int) and max(map_size) <= patch:
+    one_weight = kwargs.get("restoration") != "pixel_shuffle" and not kwargs.get("allow_collapse")
+    if kwargs.get("window_norm") and one_weight and isinstance(patch, int) and max(map_size) <= patch:
         raise ValueError(
             f"the pool at {site.name}: a patch_size of {patch} leaves one token of the {map_size[0]} x {map_size[1]} "
             "map, whose weight cancels: use a smaller patch_size, or window_norm=False"
         )
     try:
         with torch.device("meta"):
-            create_pool(pool, site.out_channels, pool_stride, **kwargs)
+            for count in channels:
+                planned_pool(pool, count, pool_stride, kwargs)
     except (ValueError, TypeError) as error:
         raise ValueError(f"the pool at {site.name}: {error}") from None
     return kwargs
+
+
+def planned_pool(pool: str, channels: int, pool_stride: int, kwargs: dict[str, Any]) -> nn.Module:
+    """Build a planned pool: its window is its stride, unless the keywords say otherwise."""
+    rest = {key: value for key, value in kwargs.items() if key not in ("kernel_size", "padding")}
+    return create_pool(
+        pool, channels, kwargs.get("kernel_size", pool_stride), pool_stride, kwargs.get("padding", 0), **rest
+    )
 
 
 def _patch_size(pool_stride: int, map_size: Size, window_norm: bool) -> int:

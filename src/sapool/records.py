@@ -104,6 +104,8 @@ class PoolingPlan:
         try:
             data = json.loads(text)
             sites = tuple(SitePlan(**site) for site in data["sites"])
+            for site in sites:  # JSON has no tuples: a pair comes back as a list
+                site.kwargs.update({k: tuple(v) for k, v in site.kwargs.items() if isinstance(v, list)})
             channels, height, width = (int(n) for n in data["input_size"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a pooling plan: {error}") from None

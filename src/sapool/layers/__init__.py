@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from sapool.choices import suggest
-from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention
+from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, has_hooks
 from sapool.layers.attention_strided import AttentionStridedPool2d
 from sapool.layers.basic import AvgPool2d, MaxPool2d, StridedConv2d
 from sapool.layers.blur import BlurPool2d
@@ -84,6 +84,7 @@ __all__ = [
     "check_pool_name",
     "create_pool",
     "distance_from_average",
+    "has_hooks",
     "list_pools",
     "pool_keywords",
     "reduce_before_weighting",

@@ -1,0 +1,110 @@
+"""Where in the traced network the pool of a site goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from sapool.downsampling import block_of, module_stack, post_dominators
+from sapool.graph import TracedModel
+from sapool.operators import module_of
+from sapool.records import DownsamplingSite
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pool goes behind ``node``, seen by ``users`` only (all of its users where that is None)."""
+
+    node: fx.Node
+    channels: int
+    users: tuple[fx.Node, ...] | None = None
+
+
+def operator_nodes(traced: TracedModel, site: DownsamplingSite) -> list[fx.Node]:
+    """Return the nodes of a site's operators, in their order."""
+    nodes = traced.module.graph.nodes
+    by_name = {(str(n.target) if n.op == "call_module" else n.name): n for n in nodes}
+    return [by_name[name] for name in site.operators]
+
+
+def places_of(traced: TracedModel, site: DownsamplingSite, placement: str) -> list[Place]:
+    """Return where the pools of ``site`` go: one place, or one a path with ``in-place``."""
+    return PLACEMENTS[placement](traced, site)
+
+
+def _place(traced: TracedModel, node: fx.Node, users: tuple[fx.Node, ...] | None = None) -> Place:
+    return Place(node, traced.shapes[node.name][1], users)
+
+
+def _node(traced: TracedModel, name: str) -> fx.Node:
+    return next(node for node in traced.module.graph.nodes if node.name == name)
+
+
+def _behind_the_block(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
+    return [_place(traced, _node(traced, site.exit))]
+
+
+def _where_the_operators_are(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
+    return [_place(traced, node) for node in operator_nodes(traced, site)]
+
+
+def _at_the_end_of_the_stage(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
+    """Behind the last block that every path passes and that keeps the resolution the site reduced to."""
+    way_out = _node(traced, site.exit)
+    ends = _block_ends(traced)
+    after = traced.shapes[way_out.name][2:]
+    kept = [node for node in post_dominators(traced.module.graph)[way_out] if _size(traced, node) == after]
+    return [_place(traced, next((node for node in reversed(kept) if node in ends), way_out))]
+
+
+def _size(traced: TracedModel, node: fx.Node) -> tuple[int, ...]:
+    return traced.shapes.get(node.name, ())[2:]
+
+
+def _block_ends(traced: TracedModel) -> set[fx.Node]:
+    """Return the last node of every module that holds at least two convolutions and is no sequence of modules."""
+    convs: dict[str, int] = {}
+    last: dict[str, fx.Node] = {}
+    for node in traced.module.graph.nodes:
+        for path, kind in module_stack(node):
+            if path and not issubclass(kind, nn.Sequential | nn.ModuleList) and path != node.target:
+                convs[path] = convs.get(path, 0) + isinstance(module_of(traced, node), nn.Conv2d)
+                last[path] = node
+    return {node for path, node in last.items() if convs[path] > 1}
+
+
+def _at_the_start_of_the_group(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
+    """Before the block that shrinks (before the operator, where there is no block), on the channels that enter it."""
+    operators = operator_nodes(traced, site)
+    block = block_of(traced, operators)
+
+    def inside(node: fx.Node) -> bool:
+        return node in operators if block is None else any(path == block for path, _ in module_stack(node))
+
+    common = set.intersection(*(set(_ancestors(node)) for node in operators))
+    order = list(traced.module.graph.nodes)
+    before = (site.before[0], site.before[1])
+    entries = [n for n in order if n in common and not inside(n) and _size(traced, n) == before]
+    entry = entries[-1] if entries else operators[0].all_input_nodes[0]
+    return [_place(traced, entry, tuple(user for user in entry.users if inside(user)))]
+
+
+def _ancestors(node: fx.Node) -> list[fx.Node]:
+    seen: dict[fx.Node, None] = {}
+    stack = [node]
+    while stack:
+        for source in stack.pop().all_input_nodes:
+            if source not in seen:
+                seen[source] = None
+                stack.append(source)
+    return list(seen)
+
+
+PLACEMENTS: dict[str, Callable[[TracedModel, DownsamplingSite], list[Place]]] = {
+    "block": _behind_the_block,
+    "stage": _at_the_end_of_the_stage,
+    "group-start": _at_the_start_of_the_group,
+    "in-place": _where_the_operators_are,
+}
