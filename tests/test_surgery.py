@@ -326,3 +326,16 @@ def test_hooks_of_layers_are_kept_and_others_named() -> None:
     model.get_submodule("blocks.0").register_forward_hook(lambda m, i, o: None)
     with pytest.warns(UserWarning, match=r"hooks on blocks\.0 do not run"):
         sapool.apply_plan(model, sapool.make_plan(model, 32))
+
+
+def test_pools_that_would_stand_on_each_other_are_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1))
+    sites = (SitePlan("0", "avg", 1, 2, "block"), SitePlan("1", "avg", 1, 2, "group-start"))
+    with pytest.raises(ValueError, match=r"the pool at 1 \(group-start\) would stand where another"):
+        sapool.apply_plan(model, PoolingPlan((3, 16, 16), sites))
+
+
+def test_a_pool_may_stand_behind_an_operator_that_goes() -> None:
+    model = sapool.load_model("torchvision:shufflenet_v2_x0_5", 10)
+    done = sapool.apply_plan(model, sapool.make_plan(model, 64, "avg", placement="group-start"))
+    assert done.model(torch.rand(2, 3, 64, 64)).shape == (2, 10)

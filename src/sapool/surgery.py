@@ -103,7 +103,9 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False, *, dr
         raise ValueError("the plan changes nothing: every site keeps its stride and gets no pool")
     graph_module = traced.module
     changes = [_Change(traced, sites[entry.site], entry, target.training) for entry in plan.sites]
-    replaced = tuple(change.make() for change in changes)
+    for change in changes:  # all pools first: a pool may stand behind an operator that then goes
+        change.insert_pools()
+    replaced = tuple(change.set_strides() for change in changes)
     graph_module.graph.lint()
     graph_module.recompile()
     graph_module.training = target.training
@@ -163,10 +165,13 @@ class _Change:
         places = places_of(traced, site, entry.placement) if entry.pool_stride > 1 else []
         self._pools = [(place, self._build_pool(place.channels)) for place in places]
 
-    def make(self) -> Replaced:
-        """Put the pools in, then change the operators."""
+    def insert_pools(self) -> None:
+        """Put the pools in."""
         for index, (place, pool) in enumerate(self._pools):
             self._insert(place, pool, index)
+
+    def set_strides(self) -> Replaced:
+        """Change the operators, and say what was done."""
         for operator in self._operators if not _changes_nothing(self.site, self.entry) else []:
             if operator.stride != self.entry.conv_stride:
                 self._set_stride(operator)
@@ -202,6 +207,11 @@ class _Change:
         place.node.replace_all_uses_with(
             node, delete_user_cb=lambda user: user is not node and (users is None or user in users)
         )
+        if not node.users:
+            raise ValueError(
+                f"the pool at {self.site.name} ({self.entry.placement}) would stand where another site's pool stands: "
+                "give both the same placement"
+            )
 
     def _set_stride(self, operator: Operator) -> None:
         stride = self.entry.conv_stride
