@@ -12,6 +12,7 @@ import pytest
 
 from sapool import cli
 from sapool.cli import parse_size
+from sapool.records import PoolingPlan
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -157,3 +158,17 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_exit_codes_are_the_documented_ones() -> None:
     assert (cli.DONE, cli.MISTAKE, cli.NOTHING_FITS, cli.INTERRUPTED) == (0, 2, 3, 130)
+
+
+def test_plan_shows_a_table_and_writes_the_plan(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    done = run("plan", "sapool:tiny", "--strides", "4,2,2,1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "blocks.2" in done.stdout
+    assert "32x32" in done.stdout
+    assert PoolingPlan.from_json(out.read_text()).strides == (4, 2, 2, 1)
+    again = run("plan", "sapool:tiny", "--out", str(out))
+    assert (again.returncode, "exists; choose another --out or say --force" in again.stderr) == (2, True)
+    wrong = run("plan", "sapool:tiny", "--strides", "4,x")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "--strides must be whole numbers" in wrong.stderr

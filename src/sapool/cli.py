@@ -298,12 +298,12 @@ def plan(
     from sapool.downsampling import find_downsampling
     from sapool.models import load_model
     from sapool.plan import make_plan
-    from sapool.plan_table import plan_table
+    from sapool.plan_table import parse_strides, plan_table
     from sapool.records import DownsamplingSite, write_bytes_atomically
     from sapool.surgery import apply_plan
 
     network = load_model(model, 10)
-    planned = make_plan(network, input_size, pool, _strides(strides), placement)
+    planned = make_plan(network, input_size, pool, parse_strides(strides), placement)
     if any(site.pool_stride > 1 for site in planned.sites):
         apply_plan(network, planned, dry_run=True)
     if out is not None:
@@ -316,15 +316,6 @@ def plan(
     for site in found:
         if not isinstance(site, DownsamplingSite):
             _messages.print(f"left alone: {site.name}: {site.reason}", markup=False)
-
-
-def _strides(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {text!r}") from None
 
 
 @app.command()

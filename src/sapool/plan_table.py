@@ -1,4 +1,4 @@
-"""A plan as a table to look at."""
+"""A plan on the command line: its strides read, its sites as a table."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ def plan_table(planned: PoolingPlan, sites: Sequence[DownsamplingSite], model: s
         channels = f"{site.in_channels} -> {site.out_channels}"
         table.add_row(site.name, *maps, channels, ", ".join(site.operators), str(site.reduction), " + ".join(becomes))
     return table
+
+
+def parse_strides(text: str | None) -> list[int] | None:
+    """Return the strides that ``4,2,2,1`` stands for, or None for None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {text!r}") from None

@@ -15,13 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sapool.layers import (
     CollapseWarning,
-    LearnedPosition2d,
     SelfAttentivePool1d,
     SelfAttentivePool2d,
-    TokenAttention,
-    banded,
 )
-from sapool.layers.attention import embedding_width
 from tests.layers.oracle import literal_pool, literal_weight, plain_norms, randomize, weighted_loops
 
 
@@ -208,45 +204,11 @@ def test_configurations_that_do_not_collapse_differ_from_average_pooling(kwargs:
     assert (pool.train()(x) - F.avg_pool2d(x, 2)).abs().max() > 1e-2
 
 
-def test_keys_are_capped_only_above_the_cap() -> None:
-    torch.manual_seed(0)
-    attention = TokenAttention(8, 2, max_keys=16)
-    small, large = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 7, 9)
-    assert attention.cap_keys(small) is small
-    capped = attention.cap_keys(large)
-    assert capped.shape[2] * capped.shape[3] <= 16
-    torch.testing.assert_close(capped[:, :, 0, 0], large[:, :, :3, :3].mean((2, 3)))
-    # The last window holds what is left over, and zeros around the map are not counted.
-    torch.testing.assert_close(capped[:, :, -1, -1], large[:, :, 6:, 6:].mean((2, 3)))
-    assert attention(large).shape == large.shape
-
-
-@pytest.mark.parametrize("size", [(1, 600), (600, 1), (2, 300), (33, 17), (64, 64)])
-def test_the_cap_holds_for_every_map(size: tuple[int, int]) -> None:
-    keys = TokenAttention(4, 1, max_keys=256).cap_keys(torch.randn(1, 4, *size))
-    assert keys.shape[2] * keys.shape[3] <= 256
-
-
 def test_uncapped_keys_change_nothing_below_the_cap() -> None:
     pool, x = make(4, 2, patch_size=2, max_keys=256)
     other = copy.deepcopy(pool)
     other.attention.max_keys = None
     torch.testing.assert_close(pool.eval()(x), other.eval()(x), atol=0, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("channels", "heads", "ratio", "width"),
-    [
-        (96, 64, 1.0, 128),
-        (160, 64, 1.0, 128),
-        (320, 128, 1.0, 256),
-        (40, 16, 1.0, 32),
-        (17, 1, 1.0, 17),
-        (2, 8, 0.25, 8),
-    ],
-)
-def test_embedding_width_rounds_as_the_authors_do(channels: int, heads: int, ratio: float, width: int) -> None:
-    assert embedding_width(channels, heads, ratio) == width
 
 
 def test_odd_embedding_width_gives_the_columns_the_smaller_half() -> None:
@@ -255,15 +217,6 @@ def test_odd_embedding_width_gives_the_columns_the_smaller_half() -> None:
     assert pool.position.column.shape[1] == 2
     assert pool.position.row.shape[1] == 3
     assert pool(x).shape == (2, 5, 6, 6)
-
-
-def test_position_tables_stretch_over_longer_maps_end_to_end() -> None:
-    position = LearnedPosition2d(4, length=3)
-    found = position(5, 3)
-    torch.testing.assert_close(found[0, 2:, 0, 0], position.row[0])
-    torch.testing.assert_close(found[0, 2:, 2, 0], position.row[1])
-    torch.testing.assert_close(found[0, 2:, 1, 0], (position.row[0] + position.row[1]) / 2)
-    torch.testing.assert_close(found[0, :2, 0, 2], position.column[2])
 
 
 def test_position_can_be_left_out() -> None:
@@ -300,33 +253,6 @@ def test_one_sample_never_depends_on_the_others_in_eval() -> None:
     pool, x = make(4, 2, batch=3)
     pool.eval()
     torch.testing.assert_close(pool(x)[1:2], pool(x[1:2]), atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"patch_size": 1, "window_norm": True},
-        {"patch_size": 1, "window_norm": True, "gain": 12.0, "embed_norm": False},
-        {"patch_size": 2, "max_keys": 7},
-        {"patch_size": 4, "max_keys": None, "position": None},
-        {"patch_size": (3, 2), "max_keys": 20},
-    ],
-)
-@pytest.mark.parametrize("size", [(48, 40), (47, 39), (30, 9), (13, 64)])
-def test_bands_of_a_large_map_give_the_same(
-    kwargs: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = (6, 2) if kwargs["patch_size"] == (3, 2) else 4 if kwargs["patch_size"] == 4 else 2
-    pool, x = make(8, kernel, size=size, **kwargs)
-    pool.eval()
-    expected = pool(x).detach()
-    monkeypatch.setattr(banded, "LARGE_MAP", 0)
-    monkeypatch.setattr(banded, "BAND", 1)
-    assert size[0] < 40 or len(banded._cuts(pool, x, 1)) > 6
-    with torch.no_grad():
-        assert banded.worth_bands(pool, x)
-        torch.testing.assert_close(pool(x), expected, atol=1e-6, rtol=1e-5)
-    assert not banded.worth_bands(pool, x)  # gradients need the whole map
 
 
 def test_output_does_not_depend_on_memory_layout() -> None:
@@ -511,23 +437,6 @@ def test_others_may_look_at_its_parts_and_replace_its_norms() -> None:
     assert kept[-1].min() < 0  # still logits, not weights
     frozen = nn.SyncBatchNorm.convert_sync_batchnorm(make(8, 2)[0]).eval()
     torch.testing.assert_close(frozen(x), make(8, 2)[0].eval()(x))
-
-
-@pytest.mark.parametrize("change", ["hook", "training norm", "norm without statistics"])
-def test_bands_are_not_used_where_they_would_show(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(banded, "LARGE_MAP", 0)
-    pool, x = make(8, 2)
-    pool.eval()
-    with torch.no_grad():
-        assert banded.worth_bands(pool, x)
-        if change == "hook":
-            pool.attention.register_forward_hook(lambda m, i, out: out * 0)
-        elif change == "training norm":
-            assert pool.restore_norm is not None
-            pool.restore_norm.train()
-        else:
-            torch.func.replace_all_batch_norm_modules_(pool)
-        assert not banded.worth_bands(pool, x)
 
 
 def test_a_projection_that_is_no_plain_layer_is_called() -> None:
