@@ -285,7 +285,7 @@ def test_state_dict_deepcopy_and_torch_export() -> None:
 
 def test_one_token_in_training_is_a_clear_error() -> None:
     pool, _ = make(4, 2, patch_size=2)
-    with pytest.raises(ValueError, match="more than one token"):
+    with pytest.raises(ValueError, match="more than one value a channel"):
         pool.train()(torch.randn(1, 4, 2, 2))
     assert pool.eval()(torch.randn(1, 4, 2, 2)).shape == (1, 4, 1, 1)
 

@@ -38,7 +38,7 @@ class PatchBatchNorm2d(nn.BatchNorm2d):
         count = x.numel() // x.shape[1]
         if count < 2:
             raise ValueError(
-                "a BatchNorm in training needs more than one token a channel in the batch, got a map of shape "
+                "a BatchNorm in training must have more than one value a channel in the batch, got a map of shape "
                 f"{tuple(x.shape)}: use a larger batch, a larger map or a smaller patch_size"
             )
         if repeats == 1 or self.running_mean is None or self.running_var is None or self.momentum is None:

@@ -63,16 +63,6 @@ class AttentionStridedPool2d(WindowPool2d):
         self.reduce = nn.Conv2d(embed_dim, in_channels, self.window.kernel_size, self.window.stride, inside)
         self.reduce_norm = PatchBatchNorm2d(in_channels)
 
-    def _check_batch(self, x: Tensor) -> None:
-        """Raise a ValueError if, in training, either BatchNorm would see one value a channel."""
-        rows, columns = self.window.output_size(x.shape[2], x.shape[3])
-        trains = self.embed_norm.training or self.reduce_norm.training
-        if trains and x.shape[0] * min(x.shape[2] * x.shape[3], rows * columns) < 2:
-            raise ValueError(
-                f"{self.label}: a BatchNorm in training must have more than one value a channel, got a map "
-                f"{tuple(x.shape)} and an output of {rows} x {columns}: use a larger batch or a larger map"
-            )
-
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo), as large as ``nn.MaxPool2d`` makes it.
 
@@ -81,7 +71,6 @@ class AttentionStridedPool2d(WindowPool2d):
                 value a channel.
         """
         self.check_map(x)
-        self._check_batch(x)
         tokens = F.relu(self.embed_norm(self.embed(x)))
         if self.position is not None:
             tokens = tokens + self.position(tokens.shape[2], tokens.shape[3])

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import SelfAttentivePool2d
-from sapool.layers.soft import at_least_float
 from sapool.layers.weighted import crop, upsample_nearest, weighted_average
-from sapool.layers.window import Pair
+from sapool.layers.window import Pair, at_least_float
 from sapool.optional import require
 
 

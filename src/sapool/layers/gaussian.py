@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.layers.window import Pair, Window, WindowPool2d
+from sapool.layers.window import Pair, Window, WindowPool2d, at_least_float
 
 # Of the variance, as in the author's code: the square root's slope is infinite at 0.
 LEAST_VARIANCE = 1e-6
@@ -129,7 +129,7 @@ class GaussianPool2d(WindowPool2d):
             ValueError: a map smaller than the window; in training, a batch of one.
         """
         self.check_map(x)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = at_least_float(x)
         mean = self.window.average(wide)
         # Not E[x^2] - E[x]^2, which cancels to noise where the mean is large against the deviation.
         deviations = ((sample - mean).square() for sample in self.window.samples(wide))

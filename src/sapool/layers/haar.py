@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.space_to_depth import check_square_tiles
 from sapool.layers.window import Pair, Window, WindowPool2d
 
@@ -63,7 +64,7 @@ class HaarPool2d(WindowPool2d):
             )
         self.levels = side.bit_length() - 1
         self.mix = nn.Conv2d(in_channels * self.window.area, in_channels, 1)
-        self.mix_norm = nn.BatchNorm2d(in_channels) if norm else None
+        self.mix_norm = PatchBatchNorm2d(in_channels) if norm else None
 
     def transform(self, x: Tensor) -> Tensor:
         """Return the bands of ``x`` (N, C, H, W): (N, s^2 C, H // s, W // s), the C smooth ones first."""
@@ -81,11 +82,4 @@ class HaarPool2d(WindowPool2d):
         """
         self.check_map(x)
         y = self.mix(self.transform(x))
-        if self.mix_norm is None:
-            return y
-        if self.mix_norm.training and y.numel() < 2 * self.in_channels:
-            raise ValueError(
-                f"{self.label}: a BatchNorm in training must have more than one value a channel, got an output of "
-                f"shape {tuple(y.shape)}: use a larger batch or a larger map"
-            )
-        return F.relu(self.mix_norm(y))
+        return y if self.mix_norm is None else F.relu(self.mix_norm(y))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import LARGEST_GAIN
-from sapool.layers.soft import WindowSoftmax, at_least_float
-from sapool.layers.window import Pair, WindowPool2d
+from sapool.layers.soft import WindowSoftmax
+from sapool.layers.window import Pair, WindowPool2d, at_least_float
 
 
 class InstanceNorm2d(nn.GroupNorm):
@@ -110,24 +110,13 @@ class PointwiseImportancePool2d(LocalImportancePool2d):
         stride: int | Pair | None = None,
         padding: int | Pair = 0,
         ceil_mode: bool = False,
-        *,
-        logit_kernel_size: int = 1,
-        logit_bias: bool = True,
-        logit_channels: int | None = None,
-        norm: Literal["instance", "batch"] = "batch",
-        gain: float = 1.0,
-        zero_init: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            kernel_size,
-            stride,
-            padding,
-            ceil_mode,
-            logit_kernel_size=logit_kernel_size,
-            logit_bias=logit_bias,
-            logit_channels=logit_channels,
-            norm=norm,
-            gain=gain,
-            zero_init=zero_init,
-        )
+        own: dict[str, Any] = {
+            "logit_kernel_size": 1,
+            "logit_bias": True,
+            "norm": "batch",
+            "gain": 1.0,
+            "zero_init": False,
+        }
+        super().__init__(in_channels, kernel_size, stride, padding, ceil_mode, **(own | kwargs))

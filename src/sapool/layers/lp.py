@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sapool.layers.gaussian import average_samples
-from sapool.layers.window import Pair, Window, WindowPool2d
+from sapool.layers.window import Pair, Window, WindowPool2d, at_least_float
 
 
 def power_mean(x: Tensor, p: Tensor | float, window: Window, eps: float = 1e-6) -> Tensor:
@@ -25,7 +25,7 @@ def power_mean(x: Tensor, p: Tensor | float, window: Window, eps: float = 1e-6) 
     Returns:
         (N, C, Ho, Wo), of the type of ``x``; half types are computed in float32.
     """
-    wide = x.abs().to(torch.promote_types(x.dtype, torch.float32))
+    wide = at_least_float(x.abs())
     # With the largest value taken out, |x|^p is at most 1 and their mean at least 1 / area, whatever p. It cancels,
     # so that it needs no gradient.
     top = window.maximum(wide.detach())
@@ -84,7 +84,7 @@ class LpPool2d(WindowPool2d):
         """The present p: (1, C, 1, 1) where it is learned, else the number."""
         if self.rho is None:
             return self.p
-        rho = self.rho.to(torch.promote_types(self.rho.dtype, torch.float32))
+        rho = at_least_float(self.rho)
         return 1 + F.softplus(rho).view(1, -1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.banded import pool_in_bands, worth_bands
-from sapool.layers.soft import WindowSoftmax, at_least_float
+from sapool.layers.soft import WindowSoftmax
 from sapool.layers.weighted import (
     WeightedWindow,
     crop,
@@ -24,7 +24,7 @@ from sapool.layers.weighted import (
     spread_weight,
     weighted_average,
 )
-from sapool.layers.window import Pair, WindowPool2d, as_pair
+from sapool.layers.window import Pair, WindowPool2d, as_pair, at_least_float
 
 Gate = Literal["exp_sigmoid", "exp", "sigmoid"]
 Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]

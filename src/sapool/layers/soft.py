@@ -7,12 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sapool.layers.window import Pair, Window, WindowPool2d
-
-
-def at_least_float(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 if it is in a half type, where sums of exponentials overflow."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+from sapool.layers.window import Pair, Window, WindowPool2d, at_least_float
 
 
 def softmax_average(values: Tensor, logits: Tensor, window: Window) -> Tensor:

@@ -11,7 +11,7 @@ from sapool.layers.window import Pair, Window, WindowPool2d
 def check_square_tiles(label: str, window: Window) -> None:
     """Raise a ValueError unless the windows are squares side by side, which is what space-to-depth can fold."""
     rows, columns = window.kernel_size
-    why = "space-to-depth cuts the map into square tiles"
+    why = "it cuts the map into square tiles"
     if rows != columns:
         raise ValueError(f"{label}: kernel_size must be square, because {why}, got {window.kernel_size}")
     if window.stride != window.kernel_size:

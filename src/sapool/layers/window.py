@@ -26,6 +26,11 @@ def as_pair(value: int | Pair, name: str = "size") -> Pair:
         raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}") from None
 
 
+def at_least_float(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 if it is in a half type, where sums and exponentials overflow."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @dataclass(frozen=True)
 class Window:
     """A pooling window; pairs are (rows, columns) in pixels."""

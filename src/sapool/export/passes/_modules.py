@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -24,18 +24,27 @@ def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, new)
 
 
-def record_inputs(model: nn.Module, images: Tensor, kind: type[nn.Module]) -> dict[str, list[tuple[Any, ...]]]:
+def _shapes(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in args)
+
+
+def record_inputs(
+    model: nn.Module,
+    images: Tensor,
+    kind: type[nn.Module],
+    describe: Callable[[Any, tuple[Any, ...]], Any] = _shapes,
+) -> dict[str, list[Any]]:
     """Run ``model`` on ``images`` (N, C, H, W) and return, by name, the positional inputs of every module of a kind.
 
-    Tensors come back as their shapes; a module called twice has two entries.
+    ``describe`` says what is kept of a call, given the module and its inputs: by default the inputs, tensors as their
+    shapes. A module called twice has two entries.
     """
-    seen: dict[str, list[tuple[Any, ...]]] = {}
+    seen: dict[str, list[Any]] = {}
     hooks = []
     for name, module in modules_of(model, kind):
 
-        def keep(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-            entry = tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in args)
-            seen.setdefault(name, []).append(entry)
+        def keep(called: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
+            seen.setdefault(name, []).append(describe(called, args))
 
         hooks.append(module.register_forward_pre_hook(keep))
     try:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.export.passes._modules import modules_of, replace_module
+from sapool.export.passes._modules import record_inputs, replace_module
 from sapool.layers import Window, WindowSoftmax
 
 # Logit of the pixels outside the map, below the smallest one inside.
@@ -46,7 +46,7 @@ class WindowSoftmaxByConvolution(nn.Module):
 def use_window_softmax(model: nn.Module, images: Tensor) -> int:
     """Replace every window soft-max that is asked for one window only; returns how many."""
     changed = 0
-    for name, calls in _record(model, images).items():
+    for name, calls in record_inputs(model, images, WindowSoftmax, _call).items():
         asked = {(channels, window) for channels, window, _ in calls}
         if len(asked) == 1:
             pad_logit = min(least for _, _, least in calls) - PAD_BELOW
@@ -55,27 +55,7 @@ def use_window_softmax(model: nn.Module, images: Tensor) -> int:
     return changed
 
 
-def _record(model: nn.Module, images: Tensor) -> dict[str, list[tuple[int, Window, float]]]:
-    """Run ``model`` and return, by name, channels, window and smallest logit of every call of a window soft-max."""
-    seen: dict[str, list[tuple[int, Window, float]]] = {}
-    hooks = []
-    for name, module in modules_of(model, WindowSoftmax):
-
-        def keep(
-            _: nn.Module,
-            args: tuple[Tensor, Tensor, Window],
-            name: str = name,
-            bound: float | None = module.bound,
-        ) -> None:
-            values, logits, window = args
-            least = 0.0 if bound is not None else float(logits.min())
-            seen.setdefault(name, []).append((values.shape[1], window, least))
-
-        hooks.append(module.register_forward_pre_hook(keep))
-    try:
-        with torch.no_grad():
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen
+def _call(softmax: WindowSoftmax, args: tuple[Tensor, Tensor, Window]) -> tuple[int, Window, float]:
+    """Return channels, window and the smallest logit there can be (where they are unbounded, that was seen)."""
+    values, logits, window = args
+    return values.shape[1], window, 0.0 if softmax.bound is not None else float(logits.min())
