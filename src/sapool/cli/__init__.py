@@ -1,0 +1,60 @@
+"""The command line: one subcommand a stage; each parses, calls and prints."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+try:
+    import typer
+    from typer.exceptions import TyperException
+
+    from sapool.cli.console import DONE, INTERRUPTED, MISTAKE, NOTHING_FITS, messages, parse_size
+except ImportError as error:
+    raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
+
+from sapool.cli.export import export, measure
+from sapool.cli.fit import fit
+from sapool.cli.plan import plan
+from sapool.optional import explain_missing
+
+__all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "app", "main", "parse_size"]
+
+_EXPECTED = ("InterpreterError",)  # by name: importing it would need the deploy extra
+
+app = typer.Typer(
+    help="Make a convolutional network fit a micro-controller's memory with self-attentive pooling, and prove it on "
+    "the real TensorFlow Lite Micro interpreter.\n\nStart with: sapool fit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (fit, plan, export, measure):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        raise SystemExit(INTERRUPTED) from None
+    except TyperException as error:
+        # The parser's own complaints, in one line like all others (it would draw a box around them).
+        said = error.format_message().strip() if hasattr(error, "format_message") else str(error)
+        if not said:  # a call without a command: its help has been printed
+            raise SystemExit(MISTAKE) from None
+        _fail(f"{said} (see sapool --help)")
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
+        # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
+        defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED
+        if defect or os.environ.get("SAPOOL_DEBUG"):
+            raise
+        _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
+    raise SystemExit(code or DONE)
+
+
+def _fail(said: str) -> NoReturn:
+    messages.print(f"sapool: {said}", markup=False, soft_wrap=True)
+    raise SystemExit(MISTAKE)

@@ -1,0 +1,5 @@
+"""``python -m sapool.cli``."""
+
+from sapool.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""What every command shares: sizes, messages on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
+_UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
+_WIDTH_OF_A_FILE = 132
+
+messages = Console(stderr=True, highlight=False)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``131072``, ``128KiB``, ``128kB`` or ``1MiB`` stands for.
+
+    Raises:
+        ValueError: anything else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if not found or found[2] not in _UNITS:
+        raise ValueError(f"not a size: {text!r}; write bytes (131072), KiB or MiB (1024), kB or MB (1000): 128KiB")
+    count = int(float(found[1]) * _UNITS[found[2]])
+    if count < 1:
+        raise ValueError(f"a size must be at least 1 byte, got {text!r}")
+    return count
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+class Terminal:
+    """A Reporter on standard error: a line a stage; while training a bar, or in a file a line every tenth."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._done = self._total = self._tenths = 0
+        self._said = ""
+
+    def stage(self, text: str) -> None:
+        """Print a line."""
+        messages.print(text, markup=False, soft_wrap=True)
+
+    def start(self, name: str, total: int) -> None:
+        """Open a bar."""
+        self._done, self._total, self._tenths = 0, total, 0
+        if messages.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
+            self._task = self._progress.add_task(f"training {name}", total=total, text="")
+            self._progress.start()
+
+    def advance(self, text: str = "") -> None:
+        """Move the bar."""
+        self._done += 1
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
+        elif text != self._said and self._done * 10 // self._total > self._tenths:
+            self._tenths, self._said = self._done * 10 // self._total, text
+            self.stage(f"  {text}")
+
+    def finish(self) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def print_table(table: Table) -> None:
+    """Print a table, whole also in a file or a pipe, which have no width."""
+    out = Console(highlight=False)
+    wide = out if out.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    wide.print(table)
+
+
+def read_text(path: Path) -> str:
+    """Return what a text file holds.
+
+    Raises:
+        ValueError: no such file, or not a text.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file: {error.reason}") from None
+
+
+Ram = Annotated[str, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else there.")
+]
+InputSize = Annotated[int, typer.Option(help="Side of the square input image, in pixels.")]

@@ -1,0 +1,126 @@
+"""``sapool fit``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from sapool.cli.console import (
+    DONE,
+    INTERRUPTED,
+    NOTHING_FITS,
+    AsJson,
+    InputSize,
+    Ram,
+    Terminal,
+    messages,
+    names_in,
+    parse_size,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from sapool.fitting import FitSummary
+    from sapool.records import RunRecord
+
+
+def fit(
+    model: Annotated[str, typer.Option(help="Network: sapool:tiny, timm:NAME or torchvision:NAME.")] = "sapool:tiny",
+    data: Annotated[str, typer.Option(help="Data set; scattered-digits is built in.")] = "scattered-digits",
+    input_size: InputSize = 64,
+    ram: Ram = "64KiB",
+    flash: Annotated[str, typer.Option(help="Flash budget for the .tflite file.")] = "1MiB",
+    pools: Annotated[str, typer.Option(help="Poolings to try, comma-separated.")] = "self_attentive,avg,strided",
+    epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 60,
+    batch_size: Annotated[int, typer.Option(help="Images a training step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; default: runs/ + data, model, size and budget.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """From a network, data and a RAM budget to an int8 model that is proven to fit.
+
+    For each pooling: finds strides whose int8 model fits the budget (by exporting and measuring), trains, quantises,
+    checks TensorFlow Lite Micro against LiteRT and measures the arena. Then names the best that fits.
+
+    The same command again goes on where an interrupted one stopped. Exit codes: 0 something fits, 2 a mistake in the
+    call, 3 nothing fits.
+
+    Example: sapool fit --ram 40KiB --pools self_attentive,max
+    """
+    from sapool.fitting import FitConfig
+    from sapool.fitting import fit as run_fit
+
+    config = FitConfig(
+        model=model,
+        data=data,
+        input_size=input_size,
+        ram_bytes=parse_size(ram),
+        flash_bytes=parse_size(flash),
+        pools=names_in(pools),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    try:
+        summary = run_fit(config, out, Terminal())
+    except KeyboardInterrupt:
+        messages.print("interrupted; the same command goes on where it stopped", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(summary), indent=2) + "\n")
+    else:
+        _show_fit(summary, config.ram_bytes)
+    raise typer.Exit(DONE if summary.best else NOTHING_FITS)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
+    from sapool.fitting import format_kib
+
+    table = Table(title=f"int8 models under {format_kib(ram_bytes)} of RAM (accuracy on test, arena of TFLM in bytes)")
+    headings = ("pooling", "strides", "float", "int8", "head", "tail", "total", "flash", "MACs", "parameters", "fits")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("pooling", "strides") else "right", no_wrap=True)
+    for run in summary.runs:
+        table.add_row(*_fit_row(run), style="bold" if run.pool == summary.best else None)
+    print_table(table)
+    for run in summary.runs:
+        if run.pool == summary.best:
+            files = Path(summary.folder) / run.pool
+            sys.stdout.write(
+                f"best that fits (by int8 accuracy on validation, {_percent(run.int8_val_accuracy)}): {run.pool}, "
+                f"{_percent(run.int8_test_accuracy)} on test with {run.total_bytes:,} bytes of arena\n"
+                f"model and header: {files / 'model.tflite'}, {files / 'model.h'}\n"
+            )
+        if run.pool == summary.closest:
+            sys.stdout.write(
+                f"nothing fits {ram_bytes:,} bytes of RAM and {summary.config['flash_bytes']:,} of flash; closest: "
+                f"{run.pool} with strides {','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file "
+                f"{run.flash_bytes:,} bytes\n"
+            )
+
+
+def _fit_row(run: RunRecord) -> list[str]:
+    return [
+        run.pool,
+        ",".join(str(stride) for stride in run.strides),
+        _percent(run.float_test_accuracy),
+        _percent(run.int8_test_accuracy),
+        *(f"{count:,}" for count in (run.head_bytes, run.tail_bytes, run.total_bytes, run.flash_bytes)),
+        "-" if run.macs is None else f"{run.macs:,}",
+        f"{run.parameters:,}",
+        "yes" if run.fits else "no",
+    ]
