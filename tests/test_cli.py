@@ -65,7 +65,7 @@ def test_help_teaches(command: list[str]) -> None:
         (["measure", "nothing.tflite"], "nothing.tflite: no such file"),
         (["measure", "."], ".: a folder, no file"),
         (["measure", "text.tflite"], "text.tflite: not a .tflite file"),
-        (["export", "sapool:tiny", "--out", "text.tflite"], "text.tflite exists; choose another --out or say --force"),
+        (["export", "sapool:tiny", "--out", "text.tflite"], "text.tflite exists; choose another name or say --force"),
         (["export", "sapool:tiny", "--out", "no/where.tflite"], "no: no such folder"),
         (["export", "sapool:tiny", "--plan", "plan.json"], "plan.json: no such file"),
         (["export", "sapool:tiny", "--plan", "text.tflite"], "not a pooling plan"),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapool.graph import InputSizeError, ShapeDecisionError, UntraceableModelError, as_input_size, evaluating, trace
+from sapool.graph import InputSizeError, as_input_size, evaluating, trace
+from sapool.tracer import ShapeDecisionError, UntraceableModelError
 
 
 class Branching(nn.Module):
@@ -53,7 +54,7 @@ def test_modes_come_back_after_an_error() -> None:
 
 def test_a_branch_on_values_is_named_by_its_line() -> None:
     with pytest.raises(UntraceableModelError) as caught:
-        trace(nn.Sequential(Branching()), 8)
+        trace(Branching(), 8)
     assert re.search(r"test_graph\.py:\d+ \(if x\.sum\(\) > 0:\)", str(caught.value))
 
 

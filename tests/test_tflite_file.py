@@ -18,6 +18,7 @@ from sapool.tflite_file import (
     parse,
     resolver_method,
     schema,
+    short_name,
     shorten_names,
 )
 from tests.conftest import images
@@ -82,7 +83,17 @@ def test_names_are_short_and_the_input_keeps_its(exported: Path) -> None:
     assert max(map(len, names)) < 64
     model.subgraphs[0].tensors[0].name = b"a.b.Wrapper/torch.nn.modules.conv.Conv2d_0;;a.b.Other/x.Y_1;17"
     shorten_names(model)
-    assert model.subgraphs[0].tensors[0].name == b"Conv2d_0;17"
+    assert model.subgraphs[0].tensors[0].name == b"1;17"
+
+
+def test_a_short_name_is_the_path_of_modules_and_its_own_short_name() -> None:
+    wrapper = "litert_torch._convert.to_channel_last_io.ChannelLastIOWrapper"
+    norm = f"{wrapper}/torch.nn.modules.container.Sequential_stem/torch.nn.modules.batchnorm.BatchNorm2d_1"
+    conv = f"{wrapper}/torch.nn.modules.container.Sequential_stem/torch.nn.modules.conv.Conv2d_0"
+    assert short_name(f"{norm};;{conv};17") == "stem.0;17"
+    for name in ("stem.0;17", f"{wrapper};3", "serving_default_args_0:0", "MobilenetV2/Conv/Relu6;2"):
+        assert short_name(short_name(name)) == short_name(name)
+    assert short_name("stem.0;17") == "stem.0;17"
 
 
 def test_macs_are_counted_by_hand(exported: Path) -> None:

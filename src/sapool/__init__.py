@@ -16,16 +16,25 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sapool.authors import from_authors as from_authors
     from sapool.downsampling import find_downsampling as find_downsampling
+    from sapool.export import ExecutorchRecord as ExecutorchRecord
     from sapool.export import ExportError as ExportError
+    from sapool.export import HealthReport as HealthReport
     from sapool.export import InterpreterError as InterpreterError
+    from sapool.export import OnnxRecord as OnnxRecord
+    from sapool.export import OptimizeRecord as OptimizeRecord
     from sapool.export import Parity as Parity
+    from sapool.export import check_health as check_health
     from sapool.export import check_parity as check_parity
+    from sapool.export import export_executorch as export_executorch
     from sapool.export import export_int8 as export_int8
+    from sapool.export import export_onnx as export_onnx
     from sapool.export import measure_arena as measure_arena
+    from sapool.export import optimize_tflite as optimize_tflite
     from sapool.export import randomize_norms as randomize_norms
     from sapool.fitting import FitConfig as FitConfig
     from sapool.fitting import FitSummary as FitSummary
     from sapool.fitting import fit as fit
+    from sapool.graph import FallbackWarning as FallbackWarning
     from sapool.layers import POOLS as POOLS
     from sapool.layers import CollapseWarning as CollapseWarning
     from sapool.layers import SelfAttentivePool1d as SelfAttentivePool1d
@@ -33,8 +42,10 @@ if TYPE_CHECKING:
     from sapool.layers import create_pool as create_pool
     from sapool.layers import distance_from_average as distance_from_average
     from sapool.layers import list_pools as list_pools
+    from sapool.memory import MemoryProfile as MemoryProfile
     from sapool.models import load_model as load_model
     from sapool.plan import make_plan as make_plan
+    from sapool.profiling import profile_memory as profile_memory
     from sapool.records import ArenaRecord as ArenaRecord
     from sapool.records import DownsamplingSite as DownsamplingSite
     from sapool.records import ExportRecord as ExportRecord
@@ -43,6 +54,9 @@ if TYPE_CHECKING:
     from sapool.records import SitePlan as SitePlan
     from sapool.records import TrainRecord as TrainRecord
     from sapool.records import UnsupportedSite as UnsupportedSite
+    from sapool.search import PlanCandidate as PlanCandidate
+    from sapool.search import PlanSearch as PlanSearch
+    from sapool.search import search_plans as search_plans
     from sapool.surgery import Replacement as Replacement
     from sapool.surgery import apply_plan as apply_plan
     from sapool.tflite_file import TfliteError as TfliteError
@@ -55,15 +69,24 @@ _HOMES = {
     "sapool.authors": ("from_authors",),
     "sapool.downsampling": ("find_downsampling",),
     "sapool.export": (
+        "ExecutorchRecord",
         "ExportError",
-        "Parity",
+        "HealthReport",
         "InterpreterError",
+        "OnnxRecord",
+        "OptimizeRecord",
+        "Parity",
+        "check_health",
         "check_parity",
+        "export_executorch",
         "export_int8",
+        "export_onnx",
         "measure_arena",
+        "optimize_tflite",
         "randomize_norms",
     ),
     "sapool.fitting": ("FitConfig", "FitSummary", "fit"),
+    "sapool.graph": ("FallbackWarning",),
     "sapool.layers": (
         "POOLS",
         "CollapseWarning",
@@ -73,8 +96,10 @@ _HOMES = {
         "distance_from_average",
         "list_pools",
     ),
+    "sapool.memory": ("MemoryProfile",),
     "sapool.models": ("load_model",),
     "sapool.plan": ("make_plan",),
+    "sapool.profiling": ("profile_memory",),
     "sapool.records": (
         "ArenaRecord",
         "DownsamplingSite",
@@ -85,6 +110,7 @@ _HOMES = {
         "TrainRecord",
         "UnsupportedSite",
     ),
+    "sapool.search": ("PlanCandidate", "PlanSearch", "search_plans"),
     "sapool.surgery": ("Replacement", "apply_plan"),
     "sapool.tflite_file": ("TfliteError",),
     "sapool.training": ("ScatteredDigits", "TrainConfig", "load_data", "train"),

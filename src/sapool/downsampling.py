@@ -9,8 +9,9 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import fx, nn
 
-from sapool.graph import InputSize, TracedModel, trace
-from sapool.operators import Operator, map_sides, module_of, read_operator, samples
+from sapool.fallback import read_model, recorded_sites
+from sapool.graph import InputSize, TracedModel
+from sapool.operators import Operator, inner_sites, map_sides, module_of, read_operator, samples
 from sapool.records import DownsamplingSite, UnsupportedSite
 
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Upsample)
@@ -23,7 +24,8 @@ def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ..
     """Find every place where ``model`` reduces its maps, in execution order.
 
     Args:
-        model: any network that torch.fx can trace.
+        model: any network; where torch.fx can't trace its code, or part of it, a ``FallbackWarning`` says what is done
+            instead.
         input_size: an int (square, 3 channels) or (C, H, W).
 
     Returns:
@@ -31,13 +33,15 @@ def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ..
         for each that can't. Global pooling (to 1 x 1, in the head or in squeeze-and-excitation) is no site.
 
     Raises:
-        ValueError: no module, an untraceable one, or a size it can't take.
+        ValueError: no module, or a size it can't take.
     """
-    return find_sites(trace(model, input_size))
+    return find_sites(read_model(model, input_size))
 
 
 def find_sites(traced: TracedModel) -> tuple[Site, ...]:
     """Find the sites of an already traced model: see :func:`find_downsampling`."""
+    if traced.recorded is not None:
+        return recorded_sites(traced)
     later = post_dominators(traced.module.graph)
     found = [site for group in _group(traced) for site in _describe(traced, group, later)]
     names = Counter(site.name for site in found if isinstance(site, DownsamplingSite))
@@ -52,6 +56,7 @@ def _group(traced: TracedModel) -> list[list[fx.Node]]:
     groups: list[list[fx.Node]] = []
     for node in traced.module.graph.nodes:
         if not samples(traced, node):
+            groups += [[node]] if inner_sites(traced, node) else []
             continue
         if groups and _sizes(traced, groups[-1][0]) == _sizes(traced, node) and not reaches(groups[-1][0], node):
             groups[-1].append(node)
@@ -99,6 +104,9 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     group = [node for node in group if node in later]
     if not group:
         return ()
+    inner = inner_sites(traced, group[0])
+    if inner and len(group) == 1:
+        return inner
     names = tuple(_name(node) for node in group)
     read = [read_operator(traced, node) for node in group]
     refusals = [operator for operator in read if isinstance(operator, str)]
@@ -132,14 +140,15 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
 
 
 def _is_closed(traced: TracedModel, group: list[fx.Node], way_out: fx.Node) -> bool:
-    """Whether nothing of the smaller size joins on the way: it would meet maps that are not pooled yet."""
+    """Whether on the way nothing of the smaller size joins, unpooled as it would be, and nothing is enlarged again."""
     inside, after = set(group), traced.shapes[way_out.name][2:]
+    before = _sizes(traced, group[0])[0]
     for node in traced.module.graph.nodes:
         sources = node.all_input_nodes
         if node in inside or not any(source in inside for source in sources):
             continue
         joins = [source for source in sources if traced.shapes.get(source.name, ())[2:] == after]
-        if any(source not in inside for source in joins):
+        if any(source not in inside for source in joins) or traced.shapes.get(node.name, ())[2:] == before:
             return False
         inside.add(node)
         if node is way_out:

@@ -257,7 +257,7 @@ class _Work:
             model.eval()
             return TrainRecord(**json.loads(done.read_text()))
         self.reporter.stage(f"{pool}: training {self.config.epochs} epochs of {self.data.images_per_epoch:,} images")
-        outcome = train(model, self.data, self.config.recipe(), folder, reporter=self.reporter, name=pool)
+        outcome = train(model, self.data, self.config.recipe(), folder, reporter=self.reporter, name=f"training {pool}")
         # Weights first: training.json says that they are complete.
         save_weights(model, weights)
         write_text_atomically(done, record_to_json(outcome))

@@ -2,122 +2,46 @@
 
 from __future__ import annotations
 
-import linecache
-import operator as python_operator
-import traceback
-from collections.abc import Callable, Iterator
+import operator
+import warnings
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from sapool.tracer import Trace, UntraceableModelError, trace_graph
 
 InputSize = int | tuple[int, int, int]
 
 
-class UntraceableModelError(ValueError):
-    """torch.fx can't follow the model's code; the message says which line."""
+class FallbackWarning(UserWarning):
+    """torch.fx can't follow some of a network's code; the message says what is done instead."""
 
 
 class InputSizeError(ValueError):
     """The model can't take this input size; the message says where it fails."""
 
 
-class ShapeDecisionError(RuntimeError):
-    """A traced network is used at a size for which its code would take another branch."""
-
-
-def check_decision(value: Any, traced: Any, line: str) -> None:
-    """Raise unless a condition on shapes is what it was when the network was traced."""
-    if value != traced:
-        raise ShapeDecisionError(
-            f"the network was traced at a size where {line} is {traced}, here it is {value}: trace it at this size"
-        )
-
-
-# What tells about a tensor without looking at its values.
-_FACTS = ("shape", "ndim", "device", "dtype", "is_cuda", "size", "dim", "numel", "is_floating_point", "element_size")
-
-
-class SiteTracer(fx.Tracer):
-    """Traces through blocks and stops at layers.
-
-    A layer is what torch.nn or ``sapool.layers`` provides, anything without children, and every normalisation: their
-    code branches on ``self.training``, which a trace would freeze. A branch on shapes is decided for the example, and
-    the decision is checked whenever the graph runs; one on values can't be traced.
-    """
-
-    def __init__(self, example: Tensor) -> None:
-        super().__init__()
-        self._example = example
-        self._known: dict[fx.Node, Any] = {}
-        self._running = False  # while it is, modules and their weights are the real ones, not proxies
-
-    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Trace a call, or make it while a condition is decided."""
-        return forward(*args, **kwargs) if self._running else super().call_module(m, forward, args, kwargs)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        """Return a proxy of a module's weight, or the weight while a condition is decided."""
-        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
-
-    def to_bool(self, obj: fx.Proxy) -> bool:
-        """Decide a condition, if it is about shapes."""
-        if not self._is_fact(obj.node):
-            return super().to_bool(obj)
-        self._running = True
-        try:
-            decided = bool(self._value(obj.node))
-        finally:
-            self._running = False
-        line = next((f.line for f in reversed(traceback.extract_stack()) if _is_models(f.filename)), "a condition")
-        self.create_node("call_function", check_decision, (obj.node, decided, str(line)), {})
-        return decided
-
-    def _is_fact(self, node: fx.Node) -> bool:
-        """Whether ``node`` depends on shapes and constants alone."""
-        if node.op == "call_method" and node.target in _FACTS:
-            return True
-        if node.op == "call_function" and node.target is getattr and node.args[1] in _FACTS:
-            return True
-        return node.op in ("call_function", "call_method") and all(map(self._is_fact, node.all_input_nodes))
-
-    def _value(self, node: fx.Node) -> Any:
-        """Run what ``node`` needs on the example; every node once."""
-        if node not in self._known:
-            args = fx.node.map_arg(node.args, self._value)
-            kwargs = fx.node.map_arg(node.kwargs, self._value)
-            self._known[node] = self._run(node, args, kwargs)
-        return self._known[node]
-
-    def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        target: Any = node.target
-        if node.op == "placeholder":
-            return args[0] if args else self._example
-        if node.op == "get_attr":
-            return python_operator.attrgetter(target)(self.root)
-        if node.op == "call_module":
-            return self.root.get_submodule(target)(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], target)(*args[1:], **kwargs)
-        return target(*args, **kwargs)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether ``m`` stays one node."""
-        norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-        ours = type(m).__module__.startswith("sapool.layers")
-        childless = next(m.children(), None) is None
-        return ours or childless or isinstance(m, norms) or super().is_leaf_module(m, module_qualified_name)
-
-
 @dataclass(frozen=True)
 class TracedModel:
-    """A graph over the model's own modules, and the shape of every node that makes one tensor."""
+    """A graph over the model's own modules, and the shape of every node that makes one tensor.
+
+    Attributes:
+        module: the graph.
+        shapes: (N, C, H, W) or less by node name.
+        opaque: modules that stay one node because their code can't be traced, with the reason.
+        recorded: the model itself where nothing of it could be traced: the graph then only lists the layers that ran.
+    """
 
     module: fx.GraphModule
     shapes: dict[str, tuple[int, ...]]
+    opaque: dict[str, str] = field(default_factory=dict)
+    recorded: nn.Module | None = None
 
 
 def as_input_size(input_size: InputSize) -> tuple[int, int, int]:
@@ -152,27 +76,83 @@ def example_input(model: nn.Module, input_size: InputSize, batch: int = 1) -> Te
     return images.to(first.device, first.dtype)
 
 
-def trace(model: nn.Module, input_size: InputSize) -> TracedModel:
+def trace(model: nn.Module, input_size: InputSize, whole: Collection[str] = ()) -> TracedModel:
     """Trace ``model`` and run it once in eval mode at ``input_size``, recording the shapes.
+
+    A module whose code branches on values, or otherwise defeats torch.fx, stays one node; a :class:`FallbackWarning`
+    names it.
 
     Args:
         model: any module that maps (N, C, H, W) to something; its modules are shared with the result, not copied.
         input_size: an int (square, 3 channels) or (C, H, W).
+        whole: qualified names of modules that are to stay one node.
 
     Returns:
         The traced model.
 
     Raises:
-        UntraceableModelError: the model's code branches on values, or otherwise defeats torch.fx.
+        UntraceableModelError: the model's own forward can't be traced, or modules that hold most of what shrinks maps.
         InputSizeError: the model fails at this size.
+        ValueError: it is no module, or takes something else than one tensor.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     size = as_input_size(input_size)
+    if isinstance(model, fx.GraphModule):
+        copied = fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
+        return TracedModel(copied, run_shapes(copied, size))
+    example = example_input(model, size)
     with evaluating(model):
-        example = example_input(model, size)
-        graph_module = _symbolic_trace(model, example)
-    return TracedModel(graph_module, run_shapes(graph_module, size))
+        traced = trace_graph(model, example, whole)
+    _check_input(traced.graph, type(model).__name__)
+    module = _with_graph(model, traced)
+    shapes, output = _run(module, size)
+    _check_output(model, example, output)
+    if traced.opaque:
+        warn_of_opaque(traced.opaque)
+    return TracedModel(module, shapes, traced.opaque)
+
+
+def warn_of_opaque(opaque: dict[str, str]) -> None:
+    """Say in one line which modules stay one piece, and why."""
+    (first, reason), count = next(iter(opaque.items())), len(opaque)
+    more = f" and {count - 1} more" if count > 1 else ""
+    warnings.warn(
+        f"torch.fx can't trace {first}{more}: {reason}; each runs as one piece, and what shrinks maps inside can't be "
+        "re-planned",
+        FallbackWarning,
+        stacklevel=3,
+    )
+
+
+def _check_output(model: nn.Module, example: Tensor, traced: Any) -> None:
+    """Refuse a trace that took another way than the code does: it may ask for the type of what it is given."""
+
+    def differ(ours: Any, theirs: Any) -> bool:
+        pairs = zip(tree_leaves(ours), tree_leaves(theirs), strict=False)
+        tensors = [(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor)]
+        return any(a.shape != b.shape or not torch.allclose(a, b, 1e-3, 1e-4, equal_nan=True) for a, b in tensors)
+
+    with evaluating(model):
+        output = model(example)
+        if differ(traced, output) and not differ(model(example), output):  # random ones differ from themselves
+            raise UntraceableModelError(
+                f"torch.fx can't trace {type(model).__name__}: the graph computes something else than the code"
+            )
+
+
+def _check_input(graph: fx.Graph, name: str) -> None:
+    """Refuse a network that takes a mapping, or several tensors."""
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    needed = [node for node in inputs if not node.args and not str(node.target).startswith("*")]
+    keys = [user.args[1] for user in (inputs[0].users if inputs else ()) if user.target is operator.getitem]
+    names = [key for key in keys if isinstance(key, str)]
+    if names or len(needed) > 1:
+        takes = f"a mapping with {names[0]!r}" if names else " and ".join(str(node.target) for node in needed)
+        raise ValueError(
+            f"{name} takes {takes}, and only networks of one tensor (N, C, H, W) can be planned: wrap it in a module "
+            "whose forward takes that tensor and fills in the rest"
+        )
 
 
 def run_shapes(module: fx.GraphModule, input_size: InputSize) -> dict[str, tuple[int, ...]]:
@@ -181,23 +161,25 @@ def run_shapes(module: fx.GraphModule, input_size: InputSize) -> dict[str, tuple
     Raises:
         InputSizeError: it fails at this size; the message says where.
     """
+    return _run(module, as_input_size(input_size))[0]
+
+
+def _run(module: fx.GraphModule, size: tuple[int, int, int]) -> tuple[dict[str, tuple[int, ...]], Any]:
     with evaluating(module):
-        recorder = _ShapeRecorder(module, as_input_size(input_size))
-        recorder.run(example_input(module, input_size))
-    return recorder.shapes
+        recorder = _ShapeRecorder(module, size)
+        output = recorder.run(example_input(module, size))
+    return recorder.shapes, output
 
 
-def _symbolic_trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    if isinstance(model, fx.GraphModule):
-        return fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
+def _with_graph(model: nn.Module, traced: Trace) -> fx.GraphModule:
+    """Make a module of a graph, with the modules it calls; ``model`` stays as it is."""
+    holder = "autograd_functions"
+    if traced.functions:
+        model.add_module(holder, nn.ModuleList(traced.functions.values()))
     try:
-        graph = SiteTracer(example).trace(model)
-    except Exception as error:  # a model's own code runs here and may raise anything
-        raise UntraceableModelError(
-            f"torch.fx can't trace {type(model).__name__}: {_last_user_line(error)}: {_one_line(error)}. "
-            "Rewrite that line without a branch on a tensor's values"
-        ) from error
-    module = fx.GraphModule(model, graph, type(model).__name__)
+        module = fx.GraphModule(model, traced.graph, type(model).__name__)
+    finally:
+        model._modules.pop(holder, None)
     _revive_dropout(module)
     return module
 
@@ -227,20 +209,6 @@ def _copied(graph: fx.Graph) -> fx.Graph:
     new = fx.Graph()
     new.output(new.graph_copy(graph, {}))
     return new
-
-
-def _last_user_line(error: Exception) -> str:
-    """Name the innermost line of the traced model's own code (not torch's)."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if _is_models(frame.filename):
-            source = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
-            return f"{frame.filename}:{frame.lineno} ({source})"
-    return "its forward"
-
-
-def _is_models(filename: str) -> bool:
-    """Whether a line of code is the traced model's own."""
-    return "/torch/" not in filename and not filename.endswith("sapool/graph.py")
 
 
 def _one_line(error: Exception) -> str:

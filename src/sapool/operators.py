@@ -12,6 +12,8 @@ from torch import fx, nn
 
 from sapool.graph import TracedModel
 from sapool.layers import Pair, as_pair
+from sapool.records import UnsupportedSite
+from sapool.tracer import strided_modules
 
 Kind = Literal["conv", "max", "avg", "blur", "slice"]
 Shape = tuple[int, ...]
@@ -122,6 +124,8 @@ def read_operator(traced: TracedModel, node: fx.Node) -> Operator | str:
     calls = sum(other.op == "call_module" and other.target == node.target for other in traced.module.graph.nodes)
     if module is not None and calls > 1:
         return f"it is called {calls} times; one stride can't serve several places"
+    if str(node.target) in traced.opaque:
+        return f"torch.fx can't trace its code: {traced.opaque[str(node.target)]}"
     kind = _kind_of(module, node)
     if kind is None:
         return _why_unknown(module, node)
@@ -133,6 +137,16 @@ def read_operator(traced: TracedModel, node: fx.Node) -> Operator | str:
     if isinstance(module, nn.Conv2d):
         return _read_conv(module, node)
     return Operator(node, kind, rows)
+
+
+def inner_sites(traced: TracedModel, node: fx.Node) -> tuple[UnsupportedSite, ...]:
+    """List what has a stride inside a module of the network's own that stays one node."""
+    module, name = module_of(traced, node), str(node.target)
+    if module is None or type(module).__module__.startswith(("torch.nn.", "sapool.layers")):
+        return ()
+    why = traced.opaque.get(name, "it runs as one piece")
+    reason = f"it is inside {name} ({type(module).__name__}), whose code can't be changed: {why}"
+    return tuple(UnsupportedSite(f"{name}.{inner}", reason) for inner in strided_modules(module) if inner)
 
 
 def _kind_of(module: nn.Module | None, node: fx.Node) -> Kind | None:

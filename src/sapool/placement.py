@@ -30,7 +30,16 @@ def operator_nodes(traced: TracedModel, site: DownsamplingSite) -> list[fx.Node]
 
 
 def places_of(traced: TracedModel, site: DownsamplingSite, placement: str) -> list[Place]:
-    """Return where the pools of ``site`` go: one place, or one a path with ``in-place``."""
+    """Return where the pools of ``site`` go: one place, or one a path with ``in-place``.
+
+    Raises:
+        ValueError: torch.fx can't trace the network, and another placement than ``in-place`` is asked for.
+    """
+    if traced.recorded is not None and placement != "in-place":
+        raise ValueError(
+            f"placement {placement!r} needs a network that torch.fx can trace, and {type(traced.recorded).__name__} "
+            "is none: choose in-place"
+        )
     return PLACEMENTS[placement](traced, site)
 
 
@@ -51,12 +60,29 @@ def _where_the_operators_are(traced: TracedModel, site: DownsamplingSite) -> lis
 
 
 def _at_the_end_of_the_stage(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
-    """Behind the last block that every path passes and that keeps the resolution the site reduced to."""
+    """Behind the last block that every path passes, the maps up to there being of the size the site reduced to."""
     way_out = _node(traced, site.exit)
     ends = _block_ends(traced)
-    after = traced.shapes[way_out.name][2:]
+    after = _size(traced, way_out)
     kept = [node for node in post_dominators(traced.module.graph)[way_out] if _size(traced, node) == after]
-    return [_place(traced, next((node for node in reversed(kept) if node in ends), way_out))]
+    found = (node for node in reversed(kept) if node in ends and _is_closed(traced, site, way_out, node))
+    return [_place(traced, next(found, way_out))]
+
+
+def _is_closed(traced: TracedModel, site: DownsamplingSite, start: fx.Node, end: fx.Node) -> bool:
+    """Whether from ``start`` to ``end`` nothing of that size joins from outside, and nothing is enlarged again."""
+    size, inside = _size(traced, start), {start}
+    for node in traced.module.graph.nodes:
+        sources = node.all_input_nodes
+        if node is start or not any(source in inside for source in sources):
+            continue
+        joins = any(source not in inside and _size(traced, source) == size for source in sources)
+        if joins or _size(traced, node) == site.before:
+            return False
+        inside.add(node)
+        if node is end:
+            return True
+    return False
 
 
 def _size(traced: TracedModel, node: fx.Node) -> tuple[int, ...]:
@@ -68,15 +94,21 @@ def _block_ends(traced: TracedModel) -> set[fx.Node]:
     convs: dict[str, int] = {}
     last: dict[str, fx.Node] = {}
     for node in traced.module.graph.nodes:
+        module = module_of(traced, node)
+        if module is not None and sum(isinstance(m, nn.Conv2d) for m in module.modules()) > 1:
+            convs[str(node.target)], last[str(node.target)] = 2, node  # a block that stays one node
         for path, kind in module_stack(node):
             if path and not issubclass(kind, nn.Sequential | nn.ModuleList) and path != node.target:
-                convs[path] = convs.get(path, 0) + isinstance(module_of(traced, node), nn.Conv2d)
+                convs[path] = convs.get(path, 0) + isinstance(module, nn.Conv2d)
                 last[path] = node
     return {node for path, node in last.items() if convs[path] > 1}
 
 
 def _at_the_start_of_the_group(traced: TracedModel, site: DownsamplingSite) -> list[Place]:
-    """Before the block that shrinks (before the operator, where there is no block), on the channels that enter it."""
+    """Before the block that shrinks, on the channels that enter it.
+
+    Where there is no block, or something else than the operators takes the pooled map, right before the operators.
+    """
     operators = operator_nodes(traced, site)
     block = block_of(traced, operators)
 
@@ -86,9 +118,29 @@ def _at_the_start_of_the_group(traced: TracedModel, site: DownsamplingSite) -> l
     common = set.intersection(*(set(_ancestors(node)) for node in operators))
     order = list(traced.module.graph.nodes)
     before = (site.before[0], site.before[1])
-    entries = [n for n in order if n in common and not inside(n) and _size(traced, n) == before]
-    entry = entries[-1] if entries else operators[0].all_input_nodes[0]
-    return [_place(traced, entry, tuple(user for user in entry.users if inside(user)))]
+    for entry in reversed([n for n in order if n in common and not inside(n) and _size(traced, n) == before]):
+        users = tuple(user for user in entry.users if inside(user))
+        if _leads_to(traced, entry, users, operators):
+            return [_place(traced, entry, users)]
+    sources = dict.fromkeys(operator.all_input_nodes[0] for operator in operators)
+    return [_place(traced, s, tuple(user for user in s.users if user in operators)) for s in sources]
+
+
+def _leads_to(traced: TracedModel, entry: fx.Node, users: tuple[fx.Node, ...], operators: list[fx.Node]) -> bool:
+    """Whether what ``users`` make of a pooled ``entry`` goes to the operators alone, and meets nothing unpooled."""
+    pooled, stack = set[fx.Node](), [user for user in users if user not in operators]
+    while stack:
+        node = stack.pop()
+        if node.op == "output":
+            return False
+        if node not in pooled:
+            pooled.add(node)
+            stack.extend(user for user in node.users if user not in operators)
+
+    def is_pooled(source: fx.Node, node: fx.Node) -> bool:
+        return source in pooled or (source is entry and node in users) or _size(traced, source) != _size(traced, entry)
+
+    return all(is_pooled(source, node) for node in (*pooled, *operators) for source in node.all_input_nodes)
 
 
 def _ancestors(node: fx.Node) -> list[fx.Node]:

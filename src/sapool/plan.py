@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from sapool.downsampling import find_downsampling, find_sites, reaches
-from sapool.graph import InputSize, TracedModel, as_input_size, trace
+from sapool.fallback import read_model
+from sapool.graph import InputSize, TracedModel, as_input_size
 from sapool.layers import check_pool_name, create_pool, pool_keywords
-from sapool.placement import PLACEMENTS, operator_nodes, places_of
+from sapool.placement import PLACEMENTS, Place, operator_nodes, places_of
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan, Size, UnsupportedSite
 
 # A score matrix has heads x tokens x keys entries; at 64 tokens two heads take 8 KiB of int8.
@@ -22,6 +23,7 @@ PLANNED_TOKENS = 64
 WINDOW_KEYWORDS = ("kernel_size", "padding", "ceil_mode")
 
 Stride = int | tuple[int, int]
+PlacesOf = Callable[[TracedModel, DownsamplingSite, str], list[Place]]
 
 
 def make_plan(
@@ -43,13 +45,13 @@ def make_plan(
     divisor of its stride, which does not cancel.
 
     Args:
-        model: a network that torch.fx can trace.
+        model: a network.
         input_size: an int (square, 3 channels) or (C, H, W).
         pool: a name of :func:`sapool.list_pools`.
         strides: one entry a site, in execution order; by default every site keeps its reduction.
         placement: ``"block"``: behind the block that shrank; ``"stage"``: behind the last block of that resolution;
             ``"group-start"``: before the block that shrank; ``"in-place"``: behind each operator that shrank, or where
-            it stood if it was a pool.
+            it stood if it was a pool: the only one for a network that torch.fx can't trace, and its default.
         **pool_kwargs: keywords for every pool; ``kernel_size``, ``padding`` and ``ceil_mode`` change its window, which
             is otherwise its stride without padding.
 
@@ -62,8 +64,24 @@ def make_plan(
     """
     check_choices(pool, placement, pool_kwargs)
     size = as_input_size(input_size)
-    traced = trace(model, size)
+    traced = read_model(model, size)
+    if traced.recorded is not None and placement == "block":
+        placement = "in-place"  # as the warning said
     sites = _supported(find_sites(traced), type(model).__name__)
+    return plan_sites(traced, sites, size, pool, strides, placement, pool_kwargs)
+
+
+def plan_sites(
+    traced: TracedModel,
+    sites: Sequence[DownsamplingSite],
+    size: tuple[int, int, int],
+    pool: str,
+    strides: Sequence[Stride] | None,
+    placement: str,
+    pool_kwargs: dict[str, Any],
+    places: PlacesOf = places_of,
+) -> PoolingPlan:
+    """Plan the sites of a network that is traced already: see :func:`make_plan`."""
     chosen = [site.reduction for site in sites] if strides is None else list(strides)
     if len(chosen) != len(sites):
         names = ", ".join(f"{site.name} (now {site.reduction})" for site in sites)
@@ -75,7 +93,7 @@ def make_plan(
         before = _shrink(site, _entering(traced, site, sites[: len(plans)], left), conv_stride, 1)
         kwargs: dict[str, Any] = {}
         if pool_stride > 1:
-            channels = [place.channels for place in places_of(traced, site, placement)]
+            channels = [place.channels for place in places(traced, site, placement)]
             kwargs = _keywords(site, channels, pool, pool_stride, before, pool_kwargs)
         left[site.name] = _shrink(site, before, 1, pool_stride)
         plans.append(SitePlan(site.name, pool, conv_stride, pool_stride, placement, kwargs))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from sapool.records import DownsamplingSite, PoolingPlan
+from sapool.search import PlanCandidate, PlanSearch
 
 
 def plan_table(planned: PoolingPlan, sites: Sequence[DownsamplingSite], model: str) -> Table:
@@ -22,6 +23,45 @@ def plan_table(planned: PoolingPlan, sites: Sequence[DownsamplingSite], model: s
         maps = ["x".join(map(str, side)) for side in (site.before, site.after)]
         channels = f"{site.in_channels} -> {site.out_channels}"
         table.add_row(site.name, *maps, channels, ", ".join(site.operators), str(site.reduction), " + ".join(becomes))
+    return table
+
+
+_LEFT = ("", "pooling", "strides", "placement", "input")
+# Plans of the front that are over the budget are shown as far as a little more memory would reach.
+_SHOWN_OVER_BUDGET = 3
+
+
+def _told(candidate: PlanCandidate) -> dict[str, str]:
+    return {
+        "pooling": candidate.pool,
+        "strides": ",".join(map(str, candidate.plan.strides)),
+        "placement": candidate.placement,
+        "input": "x".join(map(str, candidate.plan.input_size[1:])),
+        "head": f"{candidate.head_bytes:,}",
+        "total": f"{candidate.total_bytes:,}",
+        "file": f"{candidate.flash_bytes:,}",
+        "MACs": f"{candidate.macs:,}",
+        "network's MACs": f"{candidate.network_macs:,}",
+        "fits": "yes" if candidate.fits else "no",
+    }
+
+
+def search_table(found: PlanSearch, model: str) -> Table:
+    """Return the Pareto front of RAM against the network's MACs, and the best of every pooling."""
+    title = f"{model}: {found.predicted:,} of {found.space:,} plans predicted; RAM budget {found.ram_bytes:,} bytes"
+    table = Table(title=title)
+    several = {name for name in ("placement", "input") if len({_told(c)[name] for c in found.candidates}) > 1}
+    names = [name for name in _told(found.candidates[0]) if name not in ("placement", "input") or name in several]
+    for name in ("", *names):
+        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
+    pools = list(dict.fromkeys(candidate.pool for candidate in found.candidates))
+    bests = [best for pool in pools if (best := found.best_of(pool)) is not None]
+    front = [c for c in found.front if c not in bests]
+    over = [c for c in front if not c.fits][_SHOWN_OVER_BUDGET:]
+    for candidate in [*bests, *(c for c in front if c not in over)]:
+        what = "best" if candidate is found.best else "best of its kind" if candidate in bests else "front"
+        told = _told(candidate)
+        table.add_row(what, *(told[name] for name in names), style="bold" if candidate is found.best else None)
     return table
 
 

@@ -121,10 +121,12 @@ class ArenaRecord:
     Attributes:
         head_bytes: activations and scratch.
         tail_bytes: persistent data.
-        total_bytes: the least arena that runs the model: head + tail.
+        total_bytes: head + tail.
         flash_bytes: size of the ``.tflite`` file.
         operators: operator names in the file, each once, sorted.
         interpreter: package and version that was measured with.
+        setup_bytes: what the runtime needs of the head's room while it plans; more than the head itself only where
+            there are many small tensors.
     """
 
     head_bytes: int
@@ -133,6 +135,12 @@ class ArenaRecord:
     flash_bytes: int
     operators: tuple[str, ...]
     interpreter: str
+    setup_bytes: int = 0
+
+    @property
+    def arena_bytes(self) -> int:
+        """The least arena that runs the model: the tail, and the head or what is needed to plan it."""
+        return self.tail_bytes + max(self.head_bytes, self.setup_bytes)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ArenaRecord:
@@ -141,11 +149,11 @@ class ArenaRecord:
 
     def budget_share(self, ram_bytes: int, flash_bytes: int | None = None) -> float:
         """Return the larger of arena / RAM budget and file / flash budget: at most 1 where the model fits."""
-        return max(self.total_bytes / ram_bytes, 0.0 if flash_bytes is None else self.flash_bytes / flash_bytes)
+        return max(self.arena_bytes / ram_bytes, 0.0 if flash_bytes is None else self.flash_bytes / flash_bytes)
 
     def fits(self, ram_bytes: int, flash_bytes: int | None = None) -> bool:
         """Whether the arena is within the RAM budget and the file within the flash budget."""
-        return self.total_bytes <= ram_bytes and (flash_bytes is None or self.flash_bytes <= flash_bytes)
+        return self.arena_bytes <= ram_bytes and (flash_bytes is None or self.flash_bytes <= flash_bytes)
 
 
 @dataclass(frozen=True)

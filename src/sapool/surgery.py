@@ -5,35 +5,23 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from sapool.downsampling import find_sites
-from sapool.graph import InputSizeError, TracedModel, run_shapes, trace
-from sapool.layers import create_pool, has_hooks
-from sapool.operators import Operator, read_operator
-from sapool.placement import Place, operator_nodes, places_of
-from sapool.plan import check_choices, planned_pool
+from sapool.containers import keep_attributes, keep_containers, keep_hooks
+from sapool.downsampling import find_sites, module_stack
+from sapool.fallback import read_model
+from sapool.graph import InputSizeError, TracedModel, evaluating, example_input, run_shapes
+from sapool.layers import has_hooks
+from sapool.module_surgery import ModuleChange, Replaced, SiteChange
+from sapool.operators import Operator, samples
+from sapool.placement import Place, places_of
+from sapool.plan import check_choices
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan
-
-
-@dataclass(frozen=True)
-class Replaced:
-    """What changed at one site: strides of its operators before and after, and the pools put in.
-
-    ``pool`` is the first of ``pools`` (None: none); ``in-place`` puts one on every parallel path.
-    """
-
-    site: str
-    operators: tuple[str, ...]
-    old_reduction: int
-    conv_stride: int
-    pool: nn.Module | None
-    pools: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,50 +75,129 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False, *, dr
         dry_run: do it all on a copy, and return the model as it is with what would be replaced.
 
     Returns:
-        The new network and what changed. It keeps the model's weights, dtype, device, train/eval mode, frozen weights
-        and the hooks of its layers; hooks on modules whose code is traced through are named in a warning.
+        The new network and what changed. It keeps the model's weights, dtype, device, train/eval mode, frozen weights,
+        the hooks of its layers and of whatever runs in one piece; other hooks are named in a warning. It is a
+        ``torch.fx.GraphModule`` whose containers index as before, or, where torch.fx can't trace the model, of the
+        model's own class.
 
     Raises:
         ValueError: the plan is for another model, changes nothing, or leaves paths that meet with different sizes.
     """
     target = model if inplace and not dry_run else copy.deepcopy(model)
-    traced = trace(target, plan.input_size)
-    sites = {site.name: site for site in find_sites(traced) if isinstance(site, DownsamplingSite)}
-    _check_belongs(plan, sites, type(model).__name__)
     for entry in plan.sites:
         check_choices(entry.pool, entry.placement, entry.kwargs)
-    if all(_changes_nothing(sites[entry.site], entry) for entry in plan.sites):
+    traced, sites = _read(target, plan)
+    kind = _GraphChange if traced.recorded is None else ModuleChange
+    changes = [kind(traced, sites[entry.site], entry, target.training) for entry in plan.sites]
+    if all(change.changes_nothing for change in changes):
         raise ValueError("the plan changes nothing: every site keeps its stride and gets no pool")
-    graph_module = traced.module
-    changes = [_Change(traced, sites[entry.site], entry, target.training) for entry in plan.sites]
     for change in changes:  # all pools first: a pool may stand behind an operator that then goes
         change.insert_pools()
     replaced = tuple(change.set_strides() for change in changes)
-    graph_module.graph.lint()
-    graph_module.recompile()
-    graph_module.training = target.training
 
     def undo() -> nn.Module:
-        for change in changes if inplace else []:
-            change.restore_strides()
+        for change in reversed(changes) if inplace else []:
+            change.restore()
         return model
 
     try:  # paths that meet must still have one size
-        run_shapes(graph_module, plan.input_size)
+        changed = _finish(traced, target, plan)
     except InputSizeError as error:
         undo()
-        raise ValueError(f"the plan does not fit {type(model).__name__}: {error}") from error
+        rounded = [s.name for s in sites.values() if any(n % s.reduction for n in s.before)]
+        hint = f" (pools round the odd maps of {', '.join(rounded)} down: ceil_mode=True rounds up)" if rounded else ""
+        raise ValueError(f"the plan does not fit {type(model).__name__}: {error}{hint}") from error
+    return Replacement(model if dry_run else changed, replaced, undo, model)
 
-    _warn_of_lost_hooks(target, graph_module)
-    return Replacement(model if dry_run else graph_module, replaced, undo, model)
+
+def _finish(traced: TracedModel, model: nn.Module, plan: PoolingPlan) -> nn.Module:
+    """Return the changed network, once it has run.
+
+    Raises:
+        InputSizeError: it does not run.
+    """
+    if traced.recorded is not None:
+        with evaluating(model):
+            try:
+                model(example_input(model, plan.input_size))
+            except Exception as error:  # a model's own code runs here and may raise anything
+                raise InputSizeError(str(error).strip().split("\n")[0]) from error
+        return model
+    module = traced.module
+    module.graph.lint()
+    module.recompile()
+    module.training = model.training
+    run_shapes(module, plan.input_size)
+    keep_containers(module, model)
+    keep_attributes(module, model)
+    keep_hooks(module, model)
+    _warn_of_lost_hooks(model, module)
+    return module
+
+
+Sites = dict[str, DownsamplingSite]
+
+
+def _read(model: nn.Module, plan: PoolingPlan) -> tuple[TracedModel, Sites]:
+    """Trace ``model``, with every container that has hooks in one piece if that moves no pool."""
+
+    def read(whole: list[str]) -> tuple[TracedModel, Sites]:
+        traced = read_model(model, plan.input_size, whole)
+        return traced, {site.name: site for site in find_sites(traced) if isinstance(site, DownsamplingSite)}
+
+    first, sites = read([])
+    _check_belongs(plan, sites, type(model).__name__)
+    best, whole = (first, sites), list[str]()
+    hooked = [] if first.recorded or isinstance(model, fx.GraphModule) else _hooked_containers(model, first)
+    for names in ([hooked] if len(hooked) > 1 else []) + [[name] for name in hooked]:
+        if set(names) <= set(whole):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what can't be traced has been said
+            again = read([*whole, *names])
+        if _same_plan(best, again, plan):
+            best, whole = again, [*whole, *names]
+    return best
+
+
+def _hooked_containers(model: nn.Module, traced: TracedModel) -> list[str]:
+    """Return the modules with hooks that are traced through and hold nothing that shrinks maps."""
+    nodes = [(node, {path for path, _ in module_stack(node)}) for node in traced.module.graph.nodes]
+    hooked = [name for name, module in model.named_modules() if name and has_hooks(module)]
+    inside = {name: [node for node, stack in nodes if name in stack and name != node.target] for name in hooked}
+    return [name for name in hooked if inside[name] and not any(samples(traced, node) for node in inside[name])]
+
+
+def _same_plan(old: tuple[TracedModel, Sites], new: tuple[TracedModel, Sites], plan: PoolingPlan) -> bool:
+    """Whether two traces have the same sites, and the plan's pools at the same places."""
+    (before, old_sites), (after, new_sites) = old, new
+    if [replace(s, exit="") for s in old_sites.values()] != [replace(s, exit="") for s in new_sites.values()]:
+        return False
+    for entry in plan.sites:
+        pairs = zip(
+            places_of(before, old_sites[entry.site], entry.placement),
+            places_of(after, new_sites[entry.site], entry.placement),
+            strict=True,
+        )
+        if not all(_same_place(one.node, other.node) for one, other in pairs):
+            return False
+    return True
+
+
+def _same_place(old: fx.Node, new: fx.Node) -> bool:
+    """Whether the nodes are one, or the new one is a container and the old one what comes out of it."""
+    if (old.target, module_stack(old)) == (new.target, module_stack(new)):
+        return True
+    path = new.target
+    return path in dict(module_stack(old)) and not any(path in dict(module_stack(user)) for user in old.users)
 
 
 def _warn_of_lost_hooks(model: nn.Module, graph_module: fx.GraphModule) -> None:
     called = {str(node.target) for node in graph_module.graph.nodes if node.op == "call_module"}
     lost = [
-        name or type(model).__name__
+        name
         for name, module in model.named_modules()
-        if has_hooks(module) and not any(name == c or name.startswith(c + ".") for c in called)
+        if name and has_hooks(module) and not any(name == c or name.startswith(c + ".") for c in called)
     ]
     if lost:
         warnings.warn(
@@ -149,54 +216,17 @@ def _check_belongs(plan: PoolingPlan, sites: dict[str, DownsamplingSite], model_
         )
 
 
-def _changes_nothing(site: DownsamplingSite, entry: SitePlan) -> bool:
-    return entry.pool_stride == 1 and entry.conv_stride == site.reduction
-
-
-class _Change:
+class _GraphChange(SiteChange):
     """One site's change inside a traced module."""
 
     def __init__(self, traced: TracedModel, site: DownsamplingSite, entry: SitePlan, training: bool) -> None:
-        self.module, self.site, self.entry, self.training = traced.module, site, entry, training
-        self._old_strides: list[tuple[nn.Conv2d, tuple[int, ...]]] = []
-        read = [read_operator(traced, node) for node in operator_nodes(traced, site)]
-        self._operators = [operator for operator in read if isinstance(operator, Operator)]
-        # Built before anything is changed: a pool that refuses its arguments must leave the model as it was.
-        places = places_of(traced, site, entry.placement) if entry.pool_stride > 1 else []
-        self._pools = [(place, self._build_pool(place.channels)) for place in places]
+        super().__init__(traced, site, entry, training)
+        self.module: fx.GraphModule = traced.module
 
     def insert_pools(self) -> None:
         """Put the pools in."""
         for index, (place, pool) in enumerate(self._pools):
             self._insert(place, pool, index)
-
-    def set_strides(self) -> Replaced:
-        """Change the operators, and say what was done."""
-        for operator in self._operators if not _changes_nothing(self.site, self.entry) else []:
-            if operator.stride != self.entry.conv_stride:
-                self._set_stride(operator)
-        pools = tuple(pool for _, pool in self._pools)
-        return Replaced(
-            self.site.name,
-            self.site.operators,
-            self.site.reduction,
-            self.entry.conv_stride,
-            pools[0] if pools else None,
-            pools,
-        )
-
-    def restore_strides(self) -> None:
-        """Give every convolution the stride that it had."""
-        for conv, stride in self._old_strides:
-            conv.stride = stride
-
-    def _build_pool(self, channels: int) -> nn.Module:
-        entry = self.entry
-        pool = planned_pool(entry.pool, channels, entry.pool_stride, entry.kwargs).train(self.training)
-        reference = next(self.module.parameters(), None)
-        if reference is not None:
-            pool.to(reference.device, reference.dtype if reference.is_floating_point() else None)
-        return pool
 
     def _insert(self, place: Place, pool: nn.Module, index: int) -> None:
         name = "pools." + self.site.name.replace(".", "_") + (f"_{index}" if index else "")
@@ -225,25 +255,23 @@ class _Change:
             assert isinstance(index, tuple)
             operator.node.args = (source, tuple(_with_step(part, stride) for part in index))
         else:
-            self._replace_pool(operator, stride)
+            self._replace_pool(operator)
 
     def _set_conv_stride(self, operator: Operator, stride: int) -> None:
         conv = self.module.get_submodule(str(operator.node.target))
         assert isinstance(conv, nn.Conv2d)
-        self._old_strides.append((conv, conv.stride))
-        conv.stride = (stride, stride)
+        self._give_stride(conv, stride)
         if max(operator.extra_pad) > 0:
             source = operator.node.all_input_nodes[0]
             with self.module.graph.inserting_before(operator.node):
                 padded = self.module.graph.call_function(F.pad, (source, _sides(operator.extra_pad)))
             operator.node.replace_input_with(source, padded)
 
-    def _replace_pool(self, operator: Operator, stride: int) -> None:
+    def _replace_pool(self, operator: Operator) -> None:
         """A pool of the network's own gives way to the same kind with kernel = stride."""
         name = f"pools.{operator.node.name}_own"
         own = self.module.get_submodule(str(operator.node.target)) if operator.kind == "blur" else None
-        channels = int(getattr(own, "channels", None) or self.site.in_channels)
-        self.module.add_submodule(name, create_pool(operator.kind, channels, stride))
+        self.module.add_submodule(name, self._own_kind(operator, own))
         with self.module.graph.inserting_after(operator.node):
             node = self.module.graph.call_module(name, (operator.node.all_input_nodes[0],))
         operator.node.replace_all_uses_with(node)

@@ -93,29 +93,49 @@ def shorten_names(model: Any) -> None:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             if tensor.name:
-                tensor.name = _short_name(tensor.name.decode()).encode()
+                tensor.name = short_name(tensor.name.decode()).encode()
 
 
-def _short_name(name: str) -> str:
-    """``a.b.Wrapper/torch.nn.modules.conv.Conv2d_0;;more;17`` -> ``Conv2d_0;17``."""
-    layer = name.split(";")[0].rpartition("/")[2].rpartition(".")[2]
-    return f"{layer};{name.rpartition(';')[2]}" if ";" in name else layer
+def short_name(name: str) -> str:
+    """``a.Wrapper/torch.nn.modules.container.Sequential_stem/torch.nn.modules.conv.Conv2d_0;17`` -> ``stem.0;17``.
+
+    What comes before the number is the path of modules, of the last layer where several are fused. A name without a
+    path stays, but for a class's package: a short name is its own.
+    """
+    number = f";{name.rpartition(';')[2]}" if ";" in name else ""
+    paths = [part for part in name.split(";") if "/" in part]
+    if paths and all("." in step for step in paths[-1].split("/")):
+        return ".".join(_attribute(step) for step in paths[-1].split("/")[1:]) + number
+    return name.split(";")[0].rpartition("/")[2].removeprefix(_WRAPPER) + number
 
 
-def operator_names(model: Any) -> list[str]:
-    """Return the builtin operator name (``CONV_2D``, or a custom operator's own) of every operator, in order."""
+_WRAPPER = "litert_torch._convert.to_channel_last_io."
+
+
+def _attribute(step: str) -> str:
+    """``torch.nn.modules.conv.Conv2d_0`` -> ``0``."""
+    made = step.rpartition(".")[2]
+    return made.partition("_")[2] or made
+
+
+def operator_names(model: Any, graph: int = 0) -> list[str]:
+    """Return the builtin operator name (``CONV_2D``, or a custom operator's own) of every operator, in order.
+
+    ``graph`` is the place of the subgraph, 0 for the main one.
+    """
     names = {code: name for name, code in vars(schema().BuiltinOperator).items() if isinstance(code, int)}
     codes = []
     for entry in model.operatorCodes:
         code = max(entry.builtinCode, entry.deprecatedBuiltinCode)
         custom = entry.customCode.decode() if entry.customCode else None
         codes.append(custom or names.get(code, f"operator {code}"))
-    return [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]
+    return [codes[op.opcodeIndex] for op in model.subgraphs[graph].operators]
 
 
 def count_operators(data: bytes) -> Counter[str]:
-    """Return how often each operator occurs in the main graph."""
-    return Counter(operator_names(parse(data)))
+    """Return how often each operator occurs in the file, those inside loops included."""
+    model = parse(data)
+    return Counter(name for graph in range(len(model.subgraphs)) for name in operator_names(model, graph))
 
 
 @dataclass(frozen=True)
@@ -139,10 +159,15 @@ def input_output(data: bytes) -> tuple[TensorInfo, TensorInfo]:
         raise TfliteError(
             f"a model must have one input and one output, got {len(graph.inputs)} and {len(graph.outputs)}"
         )
-    return _tensor_info(graph.tensors[graph.inputs[0]]), _tensor_info(graph.tensors[graph.outputs[0]])
+    return tensor_info(graph.tensors[graph.inputs[0]]), tensor_info(graph.tensors[graph.outputs[0]])
 
 
-def _tensor_info(tensor: Any) -> TensorInfo:
+def tensor_info(tensor: Any) -> TensorInfo:
+    """Return what an input or output of a model (the schema's ``TensorT``) holds.
+
+    Raises:
+        TfliteError: it is of a type that is no number.
+    """
     names = {value: name.lower() for name, value in vars(schema().TensorType).items() if isinstance(value, int)}
     dtype = names.get(tensor.type, "")
     if dtype not in ("float32", "int8", "uint8", "int16", "int32"):
@@ -156,15 +181,44 @@ def _tensor_info(tensor: Any) -> TensorInfo:
 def count_macs(data: bytes) -> int:
     """Count the multiply-accumulates of one inference: convolutions, fully connected layers and matrix products.
 
-    One MAC is one multiplication with its addition; element-wise operators, pools and soft-max are not counted.
+    One MAC is one multiplication with its addition; element-wise operators, pools and soft-max are not counted. What a
+    loop runs counts as often as it runs; once, if that depends on the input.
     """
-    model = parse(data)
-    graph = model.subgraphs[0]
+    return _graph_macs(parse(data), 0)
+
+
+def _graph_macs(model: Any, place: int) -> int:
+    graph = model.subgraphs[place]
     total = 0
-    for name, op in zip(operator_names(model), graph.operators, strict=True):
+    for name, op in zip(operator_names(model, place), graph.operators, strict=True):
+        if name == "WHILE":
+            total += _loop_runs(model, graph, op) * _graph_macs(model, op.builtinOptions.bodySubgraphIndex)
+            continue
         shapes = [graph.tensors[i].shape for i in (*op.inputs, *op.outputs) if i >= 0]
         total += _macs(name, [tuple(int(n) for n in s) for s in shapes], op)
     return total
+
+
+def _loop_runs(model: Any, graph: Any, op: Any) -> int:
+    """Return how often a WHILE runs that counts a variable up to a constant (ADD, LESS); 1 for any other."""
+    condition, body = (
+        model.subgraphs[i] for i in (op.builtinOptions.condSubgraphIndex, op.builtinOptions.bodySubgraphIndex)
+    )
+    less = next((o for o in condition.operators if int(o.outputs[0]) == int(condition.outputs[0])), None)
+    counter = list(condition.inputs).index(less.inputs[0]) if less and less.inputs[0] in condition.inputs else -1
+    add = next((o for o in body.operators if counter >= 0 and int(o.outputs[0]) == int(body.outputs[counter])), None)
+    if less is None or add is None:
+        return 1
+    first = _number(model, graph, op.inputs[counter])
+    limit, step = _number(model, condition, less.inputs[1]), _number(model, body, add.inputs[1])
+    return max(-((first - limit) // step), 0) if first is not None and limit is not None and step else 1
+
+
+def _number(model: Any, graph: Any, tensor: int) -> int | None:
+    """Return the value of a constant of one int32; None for anything else."""
+    data = model.buffers[graph.tensors[tensor].buffer].data
+    is_number = data is not None and len(data) == 4 and graph.tensors[tensor].type == schema().TensorType.INT32
+    return int(np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32)[0]) if is_number else None
 
 
 def _macs(name: str, shapes: list[tuple[int, ...]], op: Any) -> int:

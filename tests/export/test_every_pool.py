@@ -10,6 +10,7 @@ import torch
 
 from sapool.export import ExportError, check_parity, export_int8, measure_arena, randomize_norms
 from sapool.layers import create_pool, list_pools
+from sapool.tflite_file import operator_names, parse
 from tests.conftest import PooledNet, images
 
 CANNOT = {
@@ -53,6 +54,11 @@ def test_it_runs_there_and_both_interpreters_agree(
     assert record.int8_snr_db > 25
     assert measure_arena(path).total_bytes > 0
     assert check_parity(path, images(8)).max_steps <= 1
+    model = parse(path.read_bytes())
+    kinds = list(zip(operator_names(model), model.subgraphs[0].operators, strict=True))
+    image = int(model.subgraphs[0].inputs[0])
+    assert not any(kind == "TRANSPOSE" and image in op.inputs for kind, op in kinds)  # channel-last as it comes
+    assert kinds[-1][0] != "TRANSPOSE"
 
 
 @pytest.mark.parametrize("name", list(CANNOT))

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import Tensor, nn
 
 import sapool
-from sapool.export import ExportError, check_parity, export_int8, measure_arena, randomize_norms
+from sapool.export import PASSES, ExportError, check_parity, export_int8, measure_arena, randomize_norms
 from tests.conftest import images, pooled_net
 
 
@@ -65,8 +65,9 @@ class Residual(nn.Module):
 @pytest.mark.slow
 def test_a_branch_that_starts_at_zero_is_measured_once_norms_are_randomised(tmp_path: Path) -> None:
     folded, whole = tmp_path / "folded.tflite", tmp_path / "whole.tflite"
-    export_int8(Residual().eval(), [images(4)], folded)
-    export_int8(randomize_norms(Residual().eval()), [images(4)], whole)
+    # Without the passes on the file, which make up for much of the difference.
+    export_int8(Residual().eval(), [images(4)], folded, passes=list(PASSES))
+    export_int8(randomize_norms(Residual().eval()), [images(4)], whole, passes=list(PASSES))
     assert measure_arena(whole).head_bytes > 1.5 * measure_arena(folded).head_bytes
 
 

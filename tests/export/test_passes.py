@@ -41,6 +41,7 @@ NETWORKS = {
     "fold_tiles": tiled_net,
     "fold_padding": strided_net,
     "merged_attention": pooled_net,
+    "split_heads": lambda: pooled_net(num_heads=8, patch_size=2),
     "constant_position": pooled_net,
     # With weights at full resolution, where the float island around EXP is what fills the arena.
     "affine_gate": lambda: pooled_net(patch_size=1, window_norm=True, max_keys=16),
@@ -50,6 +51,7 @@ TOLERANCE = {
     "fold_tiles": 1e-6,
     "fold_padding": 1e-6,
     "merged_attention": 1e-5,
+    "split_heads": 1e-5,
     "constant_position": 0.0,
     "affine_gate": 5e-3,
 }
@@ -67,7 +69,7 @@ def test_a_pass_keeps_the_outputs(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NETWORKS, *FILE_PASSES])
+@pytest.mark.parametrize("name", [*NETWORKS, "adjy_matmul"])
 def test_a_pass_makes_the_arena_smaller(name: str, tmp_path: Path) -> None:
     model = NETWORKS.get(name, pooled_net)()
     others = [other for other in (*PASSES, *FILE_PASSES) if other != name]

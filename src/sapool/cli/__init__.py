@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import NoReturn
 
 try:
@@ -15,6 +16,8 @@ except ImportError as error:
 
 from sapool.cli.export import export, measure
 from sapool.cli.fit import fit
+from sapool.cli.memory import boards, profile
+from sapool.cli.optimize import optimize
 from sapool.cli.plan import plan
 from sapool.optional import explain_missing
 
@@ -30,12 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, plan, export, measure):
+for command in (fit, plan, profile, export, measure, optimize, boards):
     app.command()(command)
 
 
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130."""
+    warnings.showwarning = _warn  # type: ignore[assignment] # it is only ever called with positions
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
@@ -53,6 +57,11 @@ def main() -> None:
             raise
         _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
     raise SystemExit(code or DONE)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """A warning is one line, without the place in the code that it came from."""
+    messages.print(f"sapool: {message}", markup=False, soft_wrap=True)
 
 
 def _fail(said: str) -> NoReturn:

@@ -57,7 +57,7 @@ class Terminal:
         if messages.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
             self._progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
-            self._task = self._progress.add_task(f"training {name}", total=total, text="")
+            self._task = self._progress.add_task(name, total=total, text="")
             self._progress.start()
 
     def advance(self, text: str = "") -> None:
@@ -97,7 +97,31 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}: not a text file: {error.reason}") from None
 
 
-Ram = Annotated[str, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")]
+def budgets(ram: str | None, flash: str | None, board: str | None, *, default_ram: str, default_flash: str) -> Budgets:
+    """Return the budgets that the options ask for, in bytes.
+
+    Raises:
+        ValueError: a size that is none, an unknown board, or a board and a size at once.
+    """
+    if board is None:
+        return parse_size(ram or default_ram), parse_size(flash or default_flash)
+    for name, value in (("--ram", ram), ("--flash", flash)):
+        if value is not None:
+            raise ValueError(f"--board and {name} exclude each other: {board} has its own")
+    from sapool.memory.boards import budget_of
+
+    return budget_of(board)
+
+
+Budgets = tuple[int, int]
+Ram = Annotated[
+    str | None, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")
+]
+Flash = Annotated[str | None, typer.Option("--flash", help="Flash budget for the .tflite file.")]
+BoardName = Annotated[
+    str | None,
+    typer.Option("--board", help="A board in place of --ram and --flash: what its firmware leaves (sapool boards)."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else there.")
 ]

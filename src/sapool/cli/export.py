@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,14 @@ from rich.table import Table
 from sapool.cli.console import DONE, NOTHING_FITS, AsJson, InputSize, messages, parse_size, print_table, read_text
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from sapool.export import HealthReport
     from sapool.records import ArenaRecord, ExportRecord
+
+
+# Enough to tell; every image runs through two models.
+_CHECKED_IMAGES = 32
 
 
 def export(
@@ -28,52 +34,132 @@ def export(
     weights: Annotated[Path | None, typer.Option(help="Trained weights, .safetensors.")] = None,
     data: Annotated[str, typer.Option(help="Data set to calibrate the int8 ranges with.")] = "scattered-digits",
     passes: Annotated[str, typer.Option(help="Rewrites: all, none, or names, comma-separated.")] = "all",
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    health: Annotated[bool, typer.Option(help="Check the int8 model layer by layer against the float one.")] = True,
+    onnx: Annotated[
+        Path | None, typer.Option(help="Also write the float network as ONNX, checked in onnxruntime.")
+    ] = None,
+    pte: Annotated[Path | None, typer.Option(help="Also write the float network for ExecuTorch.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Quantise a network to int8, write it as .tflite and measure its arena.
+    """Quantise a network to int8, write it as .tflite, measure its arena and check its health.
 
-    Without --weights the network is untrained: its arena is right, its answers are not.
+    Without --weights the network is untrained: its arena is right, its answers are not. --passes list names the
+    rewrites and what each does.
 
     Example: sapool export sapool:tiny --plan runs/X/avg/plan.json --weights runs/X/avg/weights.safetensors
     """
-    if out.exists() and not force:
-        raise ValueError(f"{out} exists; choose another --out or say --force")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; --out names the file to write")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out.parent}: no such folder")
+    if passes == "list":
+        _list_passes()
+        return
+    for path in (out, onnx, pte):
+        _check_free(path, force)
     from sapool.export import export_int8, measure_arena
     from sapool.training import load_data
 
-    splits = load_data(data, input_size)
+    calibration = list(load_data(data, input_size).calibration())
     network = _network(model, num_classes, input_size, plan, weights)
-    record = export_int8(network, splits.calibration(), out, passes=passes)
-    arena = measure_arena(out)
+    with tempfile.TemporaryDirectory() as folder:
+        twins = (Path(folder) / "float.tflite", Path(folder) / "flat.tflite") if health else (None, None)
+        record = export_int8(network, calibration, out, passes=passes, float_path=twins[0], flat_path=twins[1])
+        arena = measure_arena(out)
+        report = _health(network, calibration, *twins)
+    others = _other_formats(network, input_size, onnx, pte)
     if as_json:
-        sys.stdout.write(json.dumps({"export": asdict(record), "arena": asdict(arena)}, indent=2) + "\n")
+        checked = json.loads(report.to_json()) if report is not None else None
+        whole = {"export": asdict(record), "arena": asdict(arena), "health": checked}
+        whole |= {name: asdict(other) for name, other in others.items()}
+        sys.stdout.write(json.dumps(whole, indent=2) + "\n")
         return
     show_arena(arena, out, record)
+    for line in report.lines() if report is not None else ():
+        sys.stdout.write(line + "\n")
+    for name, other in others.items():
+        sys.stdout.write(
+            f"{name}: {other.path}, {other.flash_bytes:,} bytes, error {other.float_error:.0e} in {other.runtime}\n"
+        )
+
+
+def _list_passes() -> None:
+    from sapool.export import FILE_PASSES, PASSES
+
+    table = Table(title="passes, in the order they are applied")
+    for name in ("pass", "works on", "what it does"):
+        table.add_column(name)
+    for kind, known in (("the network", PASSES), ("the file", FILE_PASSES)):
+        for name, function in known.items():
+            said = sys.modules[function.__module__].__doc__ or ""
+            table.add_row(name, kind, " ".join(said.split("\n\n")[0].split()))
+    print_table(table)
+
+
+def _check_free(path: Path | None, force: bool) -> None:
+    if path is None:
+        return
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; choose another name or say --force")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name the file to write")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: no such folder")
+
+
+def _health(
+    network: nn.Module, calibration: list[Tensor], exact: Path | None, flat: Path | None
+) -> HealthReport | None:
+    """Check the file without loops: it computes what the other does, and every layer can be looked at."""
+    import torch
+
+    from sapool.export import check_health
+
+    if flat is None:
+        return None
+    return check_health(flat, torch.cat(calibration)[:_CHECKED_IMAGES], network, float_path=exact)
+
+
+def _other_formats(network: nn.Module, input_size: int, onnx: Path | None, pte: Path | None) -> dict[str, Any]:
+    """Write the float network in the other formats that are asked for."""
+    made: dict[str, Any] = {}
+    if onnx is not None:
+        from sapool.export import export_onnx
+
+        made["onnx"] = export_onnx(network, input_size, onnx)
+    if pte is not None:
+        from sapool.export import export_executorch
+
+        made["pte"] = export_executorch(network, input_size, pte)
+    return made
 
 
 def _network(model: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None) -> nn.Module:
     from sapool.export import randomize_norms
-    from sapool.models import load_model
-    from sapool.records import PoolingPlan
-    from sapool.search import replan
     from sapool.training import load_weights
 
-    network = load_model(model, num_classes)
-    if plan is not None:
-        planned = PoolingPlan.from_json(read_text(plan))
-        if planned.input_size != (3, input_size, input_size):
-            raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
-        network = replan(network, planned)
+    network = planned_network(model, num_classes, input_size, plan)
     if weights is None:
         messages.print("no --weights: the network is untrained, its normalisations are randomised", markup=False)
         return randomize_norms(network)
     load_weights(network, weights)
     return network
+
+
+def planned_network(model: str, num_classes: int, input_size: int, plan: Path | None) -> nn.Module:
+    """Load a network by name, with a plan in it if one is given.
+
+    Raises:
+        ValueError: an unknown name, no plan in the file, or one for another network or size.
+    """
+    from sapool.models import load_model
+    from sapool.records import PoolingPlan
+    from sapool.search import replan
+
+    network = load_model(model, num_classes)
+    if plan is None:
+        return network
+    planned = PoolingPlan.from_json(read_text(plan))
+    if planned.input_size != (3, input_size, input_size):
+        raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
+    return replan(network, planned)
 
 
 def measure(

@@ -16,12 +16,14 @@ from sapool.cli.console import (
     INTERRUPTED,
     NOTHING_FITS,
     AsJson,
+    BoardName,
+    Flash,
     InputSize,
     Ram,
     Terminal,
+    budgets,
     messages,
     names_in,
-    parse_size,
     print_table,
 )
 
@@ -34,8 +36,9 @@ def fit(
     model: Annotated[str, typer.Option(help="Network: sapool:tiny, timm:NAME or torchvision:NAME.")] = "sapool:tiny",
     data: Annotated[str, typer.Option(help="Data set; scattered-digits is built in.")] = "scattered-digits",
     input_size: InputSize = 64,
-    ram: Ram = "64KiB",
-    flash: Annotated[str, typer.Option(help="Flash budget for the .tflite file.")] = "1MiB",
+    ram: Ram = None,
+    flash: Flash = None,
+    board: BoardName = None,
     pools: Annotated[str, typer.Option(help="Poolings to try, comma-separated.")] = "self_attentive,avg,strided",
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 60,
     batch_size: Annotated[int, typer.Option(help="Images a training step.")] = 64,
@@ -54,17 +57,21 @@ def fit(
     The same command again goes on where an interrupted one stopped. Exit codes: 0 something fits, 2 a mistake in the
     call, 3 nothing fits.
 
+    Without --ram, --flash or --board: 64KiB and 1MiB. With --board the arena's 64-bit total is held against what the
+    board leaves (a 32-bit core needs less), and at the end its own core's arena is predicted.
+
     Example: sapool fit --ram 40KiB --pools self_attentive,max
     """
     from sapool.fitting import FitConfig
     from sapool.fitting import fit as run_fit
 
+    ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     config = FitConfig(
         model=model,
         data=data,
         input_size=input_size,
-        ram_bytes=parse_size(ram),
-        flash_bytes=parse_size(flash),
+        ram_bytes=ram_bytes,
+        flash_bytes=flash_bytes,
         pools=names_in(pools),
         epochs=epochs,
         batch_size=batch_size,
@@ -80,7 +87,19 @@ def fit(
         sys.stdout.write(json.dumps(asdict(summary), indent=2) + "\n")
     else:
         _show_fit(summary, config.ram_bytes)
+        if board is not None and summary.best is not None:
+            _show_board(board, Path(summary.folder) / summary.best / "model.tflite")
     raise typer.Exit(DONE if summary.best else NOTHING_FITS)
+
+
+def _show_board(board: str, model: Path) -> None:
+    from sapool.memory import read_arena_graph
+    from sapool.memory.boards import get_board
+    from sapool.memory.verdict import profile_for_target, verdict
+
+    found = get_board(board)
+    judged = verdict(profile_for_target(read_arena_graph(model), found.target), model.stat().st_size, found)
+    sys.stdout.write(f"{board}: {judged.reason}\n")
 
 
 def _percent(value: float | None) -> str:

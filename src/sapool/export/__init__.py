@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
+from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
 from sapool.export.interpreters import InterpreterError, measure_arena, run_interpreter
 from sapool.export.litert import ExportError, export_int8
+from sapool.export.onnx import OnnxRecord, export_onnx
+from sapool.export.optimize import OptimizeRecord, optimize_tflite
 from sapool.export.parity import Parity, check_parity, run_images
 from sapool.export.passes import FILE_PASSES, PASSES
 from sapool.export.untrained import randomize_norms
@@ -12,13 +16,23 @@ from sapool.export.untrained import randomize_norms
 __all__ = [
     "FILE_PASSES",
     "PASSES",
+    "ExecutorchRecord",
     "ExportError",
+    "Finding",
+    "HealthLimits",
+    "HealthReport",
     "InterpreterError",
+    "OnnxRecord",
+    "OptimizeRecord",
     "Parity",
+    "check_health",
     "check_parity",
+    "export_executorch",
     "export_int8",
+    "export_onnx",
     "measure_arena",
     "model_header",
+    "optimize_tflite",
     "randomize_norms",
     "run_images",
     "run_interpreter",

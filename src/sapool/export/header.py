@@ -16,7 +16,7 @@ def model_header(data: bytes, arena: ArenaRecord) -> str:
         arena: its measurement. The 64-bit total is reserved: a 32-bit target needs less, never more.
     """
     # One alignment more: TFLM aligns the buffer it is given.
-    reserve = -(-arena.total_bytes // _ALIGNMENT) * _ALIGNMENT + _ALIGNMENT
+    reserve = -(-arena.arena_bytes // _ALIGNMENT) * _ALIGNMENT + _ALIGNMENT
     resolver = "\n".join(f"//   resolver.{resolver_method(name)}();" for name in arena.operators)
     rows = [", ".join(f"0x{byte:02x}" for byte in data[i : i + 16]) for i in range(0, len(data), 16)]
     body = ",\n  ".join(rows)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from sapool.export._quiet import captured_output
 from sapool.export.interpreters import InterpreterError
 from sapool.export.parity import dequantize, run_images
-from sapool.export.passes import apply_file_passes, apply_passes, choose_passes
+from sapool.export.passes import FLAT_PASSES, apply_file_passes, apply_passes, choose_passes
+from sapool.export.refusal import explain_refusal, raising_module
 from sapool.export.unsupported import why_unsupported
 from sapool.graph import evaluating
 from sapool.optional import require
@@ -35,7 +36,13 @@ class ExportError(ValueError):
 
 
 def export_int8(
-    model: nn.Module, calibration: Iterable[Tensor], path: str | Path, *, passes: str | Sequence[str] = "all"
+    model: nn.Module,
+    calibration: Iterable[Tensor],
+    path: str | Path,
+    *,
+    passes: str | Sequence[str] = "all",
+    float_path: str | Path | None = None,
+    flat_path: str | Path | None = None,
 ) -> ExportRecord:
     """Quantise ``model`` to int8 (weights per channel, activations per tensor) and write it as a ``.tflite``.
 
@@ -47,6 +54,10 @@ def export_int8(
         calibration: batches of typical images, (N, C, H, W) float; the first 256 images are used.
         path: where to write; replaced as a whole if it exists.
         passes: ``"all"``, ``"none"``, or names of :data:`sapool.export.passes.PASSES`.
+        float_path: where to write the network as a float32 ``.tflite``, if anywhere: a reference, layer by layer, for
+            :func:`sapool.export.check_health`.
+        flat_path: where to write the int8 file without tiles and chunks, if anywhere: the same outputs to the bit, and
+            every layer there to be looked at.
 
     Returns:
         What was done, with the largest error of the rewrites and the int8 signal-to-noise ratio on calibration images.
@@ -70,11 +81,20 @@ def export_int8(
     if not isinstance(got, Tensor) or got.dim() != 2:
         raise ExportError("export_int8 takes a network that maps images (N, C, H, W) to scores (N, classes)")
     # Parsing brings the constants inline, wherever the quantiser put them.
-    file = parse(_quantize(_convert(rewritten, images[:1]), images))
-    applied += apply_file_passes(file, chosen)
+    float_data = _convert(rewritten, images[:1])
+    file = parse(_quantize(float_data, images))
+    flat = tuple(name for name in chosen if name in FLAT_PASSES)
+    applied += apply_file_passes(file, flat)
     shorten_names(file)
+    if flat_path is not None:
+        write_bytes_atomically(Path(flat_path), pack(file))
+    applied += apply_file_passes(file, tuple(name for name in chosen if name not in flat))
     data = pack(file)
     scores = _int8_scores(data, checked)
+    if float_path is not None:
+        twin = parse(float_data)
+        apply_file_passes(twin, flat)  # the same operators as the flat file has, to be compared one by one
+        write_bytes_atomically(Path(float_path), pack(twin))
     write_bytes_atomically(Path(path), data)
     return ExportRecord(
         path=str(path),
@@ -91,8 +111,10 @@ def _run(model: nn.Module, images: Tensor) -> Tensor:
         return model(images)
     except (RuntimeError, TypeError, ValueError) as error:
         size = tuple(images.shape[1:])
+        place = raising_module(model, error)
+        where = f"module {place.module!r} ({place.kind}) fails with: " if place and place.module else ""
         raise ExportError(
-            f"{type(model).__name__} can't take images of {size} (C, H, W): {_reason(error, '')}"
+            f"{type(model).__name__} can't take images of {size} (C, H, W): {where}{_reason(error, '')}"
         ) from error
 
 
@@ -129,7 +151,8 @@ def _convert(model: nn.Module, image: Tensor) -> bytes:
         try:
             litert_torch.convert(channel_last, (sample,)).export(str(path))
         except Exception as error:  # the converter wraps torch, MLIR and its own exceptions
-            raise ExportError(f"the converter refuses {type(model).__name__}: {_reason(error, said())}") from error
+            reason = explain_refusal(model, image, error) or _reason(error, said())
+            raise ExportError(f"the converter refuses {type(model).__name__}: {reason}") from error
         return path.read_bytes()
 
 

@@ -1,15 +1,24 @@
 """Runs one ``.tflite`` on one interpreter, in a process of its own because either may abort it.
 
-Usage: worker.py tflm|litert MODEL ARENA_BYTES INPUTS.npy OUTPUTS.npy. TFLM's allocator reports on standard error.
+Usage: worker.py tflm|litert|trace|probe MODEL ARENA_BYTES INPUTS.npy OUTPUTS.npy
+
+tflm: run it; the allocator reports on standard error. litert: run it. trace: run it on LiteRT and save the tensors that
+``wanted.npy`` lists, beside OUTPUTS.npy, as one ``.npz`` an input. probe: load each ``.tflite`` of the folder MODEL on
+TFLM; its complaints come on standard error, each file's under its name.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_PROBE_ARENA_BYTES = 1 << 16
 
 
 def run_tflm(model: bytes, arena_bytes: int, inputs: Any) -> list[Any]:
@@ -31,23 +40,70 @@ def run_litert(model: bytes, inputs: Any) -> list[Any]:
 
     The optimised kernels and the default delegate differ from TFLM by up to three steps.
     """
+    interpreter = _reference(model, preserve=False)
+    result = interpreter.get_output_details()[0]["index"]
+    return [interpreter.get_tensor(result) for _ in _invocations(interpreter, inputs)]
+
+
+def trace_litert(model: bytes, inputs: Any, folder: Path) -> None:
+    """Save the tensors that ``wanted.npy`` in ``folder`` lists, of every input, as ``0.npz``, ``1.npz``, ..."""
+    wanted = np.load(folder / "wanted.npy")
+    interpreter = _reference(model, preserve=True)
+    for number in _invocations(interpreter, inputs):
+        held: dict[str, Any] = {}
+        for index in wanted:
+            with contextlib.suppress(ValueError):  # what a loop makes has no memory of its own in LiteRT
+                held[str(index)] = interpreter.get_tensor(int(index))
+        np.savez(folder / f"{number}.npz", **held)
+
+
+def _reference(model: bytes, preserve: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    reference = OpResolverType.BUILTIN_REF
-    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=reference, num_threads=1)
+    interpreter = Interpreter(
+        model_content=model,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=preserve,
+        num_threads=1,
+    )
     interpreter.allocate_tensors()
-    place, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    results = []
-    for sample in inputs:
+    return interpreter
+
+
+def _invocations(interpreter: Any, inputs: Any) -> Iterator[int]:
+    """Run the model on each input; yields its number while the tensors are there to read."""
+    place = interpreter.get_input_details()[0]["index"]
+    for number, sample in enumerate(inputs):
         interpreter.set_tensor(place, sample[None])
         interpreter.invoke()
-        results.append(interpreter.get_tensor(result))
-    return results
+        yield number
+
+
+def probe_tflm(folder: Path) -> None:
+    """Load every ``.tflite`` of a folder on TFLM, each in a fork: one without its options may end the process."""
+    from tflite_micro import runtime
+
+    for path in sorted(folder.glob("*.tflite")):
+        sys.stderr.write(f"@probe {path.stem}\n")
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            try:
+                runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=_PROBE_ARENA_BYTES)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 
 
 def main(engine: str, model: str, arena_bytes: str, inputs: str, outputs: str) -> None:
     """Run the model on every input and save the outputs."""
+    if engine == "probe":
+        probe_tflm(Path(model))
+        return
     data, batch = Path(model).read_bytes(), np.load(inputs)
+    if engine == "trace":
+        trace_litert(data, batch, Path(outputs).parent)
+        return
     results = run_tflm(data, int(arena_bytes), batch) if engine == "tflm" else run_litert(data, batch)
     np.save(outputs, np.concatenate(results))
 

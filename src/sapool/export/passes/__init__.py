@@ -10,10 +10,17 @@ from torch import Tensor, nn
 from sapool.export.passes.adjy_matmul import use_adjy_matmul
 from sapool.export.passes.affine_gate import use_affine_gate
 from sapool.export.passes.cap_keys import cap_keys
+from sapool.export.passes.constant_mask import spread_masks
 from sapool.export.passes.constant_position import freeze_positions
 from sapool.export.passes.fold_padding import fold_padding
 from sapool.export.passes.fold_tiles import fold_tiles
 from sapool.export.passes.merged_attention import merge_attention
+from sapool.export.passes.offline_plan import plan_offline
+from sapool.export.passes.query_chunks import chunk_queries
+from sapool.export.passes.reorder import reorder_operators
+from sapool.export.passes.split_heads import split_heads
+from sapool.export.passes.tidy import tidy_graph
+from sapool.export.passes.tile_prefix import tile_prefix
 from sapool.export.passes.window_softmax import use_window_softmax
 
 # In the order they are applied. Each takes the network (changed in place) and images (N, C, H, W), and returns how
@@ -24,14 +31,27 @@ PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
     "fold_padding": fold_padding,
     "affine_gate": use_affine_gate,
     "merged_attention": merge_attention,
+    "split_heads": split_heads,
     "constant_position": freeze_positions,
+    "constant_mask": spread_masks,
     "window_softmax": use_window_softmax,
 }
 
 # On the converted file: each takes its ``ModelT`` (changed in place) and returns how many places it changed.
 FILE_PASSES: dict[str, Callable[[Any], int]] = {
     "adjy_matmul": use_adjy_matmul,
+    "tidy": tidy_graph,
+    # Both look ahead to what tiles will take away.
+    "query_chunks": chunk_queries,
+    "reorder": reorder_operators,
+    "tile_prefix": tile_prefix,
+    # Last: the plan is one of the tensors as they are then.
+    "plan_offline": plan_offline,
 }
+
+
+# Those after which every layer is still one operator of the main graph.
+FLAT_PASSES = ("adjy_matmul", "tidy")
 
 
 def choose_passes(passes: str | Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sapool.export.passes._modules import modules_of, record_inputs
+from sapool.lowering.convolution import as_pair
+from sapool.lowering.padding import folded_kernel
 
 
 def fold_padding(model: nn.Module, images: Tensor) -> int:
@@ -19,34 +21,23 @@ def fold_padding(model: nn.Module, images: Tensor) -> int:
     folded = 0
     for name, conv in modules_of(model, nn.Conv2d):
         calls = inputs.get(name, [])
-        if type(conv) is nn.Conv2d and len(calls) == 1 and _needs_pad(conv, calls[0][0][2:]):
-            folded += _enlarge(conv, calls[0][0][2:])
+        if type(conv) is nn.Conv2d and len(calls) == 1 and _is_plain(conv):
+            (shape, *_) = calls[0]
+            folded += _enlarge(conv, (shape[2], shape[3]))
     return folded
 
 
-def _needs_pad(conv: nn.Conv2d, size: tuple[int, int]) -> bool:
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or set(conv.dilation) != {1}:
-        return False
-    if max(conv.stride) == 1 or max(conv.padding) == 0:
-        return False
-    sides = zip(size, conv.kernel_size, conv.stride, conv.padding, strict=True)
-    return any(_same_padding_before(n, k, s) != p or (n + 2 * p - k) // s + 1 != -(-n // s) for n, k, s, p in sides)
-
-
-def _same_padding_before(size: int, kernel: int, stride: int) -> int:
-    """Return how much TensorFlow's SAME rule pads in front of a side."""
-    return max((-(-size // stride) - 1) * stride + kernel - size, 0) // 2
+def _is_plain(conv: nn.Conv2d) -> bool:
+    return not isinstance(conv.padding, str) and conv.padding_mode == "zeros" and set(conv.dilation) == {1}
 
 
 def _enlarge(conv: nn.Conv2d, size: tuple[int, int]) -> bool:
-    """Append zero rows and columns to the kernel, if the output keeps its size with them."""
-    larger = []
-    for n, k, s, p in zip(size, conv.kernel_size, conv.stride, (int(p) for p in conv.padding), strict=True):
-        side = s + 2 * p
-        if side < k or (n + 2 * p - side) // s != (n + 2 * p - k) // s:
-            return False
-        larger.append(side)
-    extra = (0, larger[1] - conv.kernel_size[1], 0, larger[0] - conv.kernel_size[0])
+    """Append zero rows and columns to the kernel, where that saves a PAD."""
+    kernel, stride, padding = (as_pair(value) for value in (conv.kernel_size, conv.stride, conv.padding))
+    larger = folded_kernel(size, kernel, stride, padding)
+    if larger is None:
+        return False
+    extra = (0, larger[1] - kernel[1], 0, larger[0] - kernel[0])
     conv.weight = nn.Parameter(F.pad(conv.weight, extra), requires_grad=False)
-    conv.kernel_size = (larger[0], larger[1])
+    conv.kernel_size = larger
     return True

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sapool.export import InterpreterError
+from sapool.export.any_model import random_inputs, run_any
+from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
+from sapool.export.passes.offline_plan import write_plan
+from sapool.memory import arena_graph_of
+from sapool.tflite_file import TfliteError, count_operators, pack, parse, schema
+from tests.export.passes.test_fold_pads import FOLDED
+from tests.export.passes.test_offline_plan import attention
+from tests.export.test_any_model import sums
+from tests.test_tflite_file import externalize
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "theirs.tflite"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_becomes_leaner_and_computes_the_same(tmp_path: Path) -> None:
+    data = attention()
+    out = tmp_path / "ours.tflite"
+    record = optimize_tflite(written(tmp_path, data), out)
+    inputs = random_inputs(data, 6, seed=9)
+    before, after = run_any("theirs", data, inputs), run_any("ours", out.read_bytes(), inputs)
+    assert after.same_outputs(before)
+    assert record.before == Arena(before.head_bytes, before.tail_bytes, before.total_bytes)
+    assert record.after == Arena(after.head_bytes, after.tail_bytes, after.total_bytes)
+    assert record.after.total_bytes < record.before.total_bytes
+    assert [effect.name for effect in record.effects if effect.kept][-1] == "plan_offline"
+    assert (record.flash_bytes_before, record.flash_bytes_after) == (len(data), out.stat().st_size)
+    assert record.macs_before == record.macs_after == 2 * 32 * 32 * 4
+    assert json.loads(json.dumps(record.to_dict()))["after"]["head_bytes"] == after.head_bytes
+
+
+def test_each_pass_reports_what_it_saved(tmp_path: Path) -> None:
+    out = tmp_path / "ours.tflite"
+    record = optimize_tflite(written(tmp_path, FOLDED["symmetric, stride 2"]), out, passes="fold_pads")
+    (effect,) = record.effects
+    assert (effect.name, effect.places, effect.kept, effect.reason) == ("fold_pads", 1, True, "")
+    assert (effect.before, effect.after) == (record.before, record.after)
+    assert record.macs_after == record.macs_before * 16 // 9
+    assert set(count_operators(out.read_bytes())) == {"CONV_2D"}
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    record = optimize_tflite(written(tmp_path, sums()), tmp_path / "ours.tflite", runs=2)
+    assert record.after.total_bytes <= record.before.total_bytes
+    assert record.compared_runs == 2
+
+
+def _weights_of_one(model: Any) -> int:
+    weights = model.buffers[model.subgraphs[0].tensors[3].buffer]
+    weights.data = np.ones(len(weights.data), np.uint8)
+    return 1
+
+
+def _more_tensors(model: Any) -> int:
+    for _ in range(8):
+        model.subgraphs[0].tensors.append(model.subgraphs[0].tensors[0])
+    return 8
+
+
+def _no_such_operator(model: Any) -> int:
+    code = model.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema().BuiltinOperator.MATRIX_SET_DIAG
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (_weights_of_one, "outputs would change"),
+        (_more_tensors, "the arena would grow by"),
+        (_no_such_operator, "the interpreter fails"),
+    ],
+)
+def test_a_pass_that_does_harm_is_undone(
+    harm: Any, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = FOLDED["symmetric, stride 2"]
+    monkeypatch.setattr("sapool.export.optimize.EXACT_PASSES", {"harm": harm})
+    out = tmp_path / "ours.tflite"
+    record = optimize_tflite(written(tmp_path, data), out)
+    (effect,) = record.effects
+    assert not effect.kept
+    assert effect.reason.startswith(reason)
+    assert out.read_bytes() == data
+    assert record.after == record.before
+
+
+def test_constants_behind_the_flatbuffer_come_inline(tmp_path: Path) -> None:
+    data = externalize(FOLDED["symmetric, stride 2"])
+    out = tmp_path / "ours.tflite"
+    record = optimize_tflite(written(tmp_path, data), out, passes="none")
+    assert record.inlined == 3
+    raw = schema().Model.GetRootAsModel(out.read_bytes(), 0)
+    assert not any(raw.Buffers(place).Offset() for place in range(raw.BuffersLength()))
+
+
+def test_a_bad_plan_is_replaced_and_a_good_one_stays(tmp_path: Path) -> None:
+    model = parse(attention())
+    write_plan(model, [8192, -1, -1, -1])
+    out = tmp_path / "ours.tflite"
+    record = optimize_tflite(written(tmp_path, pack(model)), out)
+    assert record.before.head_bytes > 8192 > record.after.head_bytes
+    assert max(arena_graph_of(parse(out.read_bytes())).offline) < 8192
+    again = optimize_tflite(out, tmp_path / "again.tflite")
+    assert again.after == again.before == record.after
+    assert (tmp_path / "again.tflite").read_bytes() == out.read_bytes()
+    assert not any(effect.kept for effect in again.effects)
+
+
+def test_a_file_may_be_written_over(tmp_path: Path) -> None:
+    path = written(tmp_path, attention())
+    record = optimize_tflite(path, path, passes="plan_offline")
+    assert path.stat().st_size == record.flash_bytes_after
+    assert optimize_tflite(path, path, passes="plan_offline").before == record.after
+
+
+def test_mistakes_are_named_in_one_line(tmp_path: Path) -> None:
+    path = written(tmp_path, attention())
+    with pytest.raises(ValueError, match="unknown pass 'fold': choose from all, none, fold_pads, "):
+        optimize_tflite(path, tmp_path / "o.tflite", passes="fold")
+    with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
+        optimize_tflite(path, tmp_path / "o.tflite", runs=0)
+    with pytest.raises(ValueError, match="out must be a file in a folder that exists"):
+        optimize_tflite(path, tmp_path)
+    with pytest.raises(TfliteError, match="no such file"):
+        optimize_tflite(tmp_path / "x.tflite", tmp_path / "o.tflite")
+    model = parse(attention())
+    _no_such_operator(model)
+    with pytest.raises(InterpreterError, match=r"theirs\.tflite: TensorFlow Lite Micro refuses it.*MATRIX_SET_DIAG"):
+        optimize_tflite(written(tmp_path, pack(model)), tmp_path / "o.tflite")
+    assert not (tmp_path / "o.tflite").exists()
+
+
+def test_passes_are_chosen_by_name_and_kept_in_order() -> None:
+    assert choose_exact_passes("all") == tuple(EXACT_PASSES)
+    assert choose_exact_passes("all")[-1] == "plan_offline"
+    assert "adjy_matmul" not in EXACT_PASSES
+    assert choose_exact_passes("none") == ()
+    assert choose_exact_passes("plan_offline, fold_pads") == choose_exact_passes(["fold_pads", "plan_offline"])
+
+
+def test_random_inputs_differ_between_runs() -> None:
+    (made,) = random_inputs(attention(), 4)
+    assert not any(np.array_equal(made[0], other) for other in made[1:])

@@ -1,0 +1,128 @@
+"""Verdicts: what is compared with what, at the very byte, and what is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.memory.boards import BOARDS, Board, get_board
+from sapool.memory.persistent import tail_bytes
+from sapool.memory.profile import profile_graph
+from sapool.memory.targets import get_target
+from sapool.memory.verdict import TargetMemory, profile_for_target, verdict
+
+FILE = 10_000
+
+
+def network() -> ArenaGraph:
+    """16 x 16 x 8 -> 3 x 3 convolution -> 16 x 16 x 8 -> mean -> 8."""
+    tensors = (
+        ArenaTensor("image", (1, 16, 16, 8)),
+        ArenaTensor("weights", (8, 3, 3, 8), constant=True, channels=8),
+        ArenaTensor("map", (1, 16, 16, 8)),
+        ArenaTensor("axes", (2,), "int32", constant=True, channels=0),
+        ArenaTensor("mean", (1, 8)),
+    )
+    operators = (
+        ArenaOperator("CONV_2D", (0, 1), (2,), {"padding": 0, "strideH": 1, "strideW": 1}),
+        ArenaOperator("MEAN", (2, 3), (4,), {"keepDims": False}),
+    )
+    return ArenaGraph(tensors, operators, (0,), (4,))
+
+
+def memory(total: int, target: str = "cortex-m4") -> TargetMemory:
+    return TargetMemory(target, total, 0, total, 0)
+
+
+def test_cmsis_head_holds_the_convolutions_patches():
+    # two maps of 2048 and two patches of 72 int16, 288: all three alive in the convolution
+    on_m4 = profile_for_target(network(), "cortex-m4")
+    assert on_m4.head_bytes == 2 * 2048 + 288
+    assert on_m4.scratch_bytes == 288
+    assert profile_for_target(network(), "riscv").head_bytes == 2 * 2048
+
+
+def test_reference_kernels_agree_with_the_plain_profile():
+    plain, target = profile_graph(network()), profile_for_target(network(), get_target("riscv"))
+    assert (target.head_bytes, target.tail_bytes, target.total_bytes) == (
+        plain.head_bytes,
+        plain.tail_bytes_32bit,
+        plain.total_bytes_32bit,
+    )
+
+
+def test_cmsis_tail_is_that_of_32_bits_and_a_handle():
+    # one scratch buffer more than with the reference kernels: 4 bytes of pointer
+    tail = profile_for_target(network(), "cortex-m4").tail_bytes
+    assert tail == tail_bytes(network(), pointer_bytes=4) + 4
+
+
+def test_given_offsets_are_kept():
+    graph = network()
+    far = replace(graph, offline=(4096, -1, -1, -1, -1))
+    assert profile_for_target(far, "riscv").head_bytes == 4096 + 2048
+
+
+def test_fits_to_the_last_byte_of_ram_and_flash():
+    board = get_board("nano33ble")
+    ram, flash = board.available_ram_bytes, board.available_flash_bytes
+    assert verdict(memory(ram), flash, board).fits
+    assert not verdict(memory(ram + 1), flash, board).fits
+    assert not verdict(memory(ram), flash + 1, board).fits
+
+
+def test_what_a_verdict_says():
+    fits = verdict(memory(200 * 1024), FILE, "nano33ble")
+    assert (fits.board, fits.target) == ("nano33ble", "cortex-m4")
+    assert (fits.ram_needed_bytes, fits.ram_available_bytes) == (204800, 212992)
+    assert (fits.flash_needed_bytes, fits.flash_available_bytes) == (FILE, 964048)
+    assert fits.reason == "fits: 8192 bytes of RAM and 954048 of flash are left"
+    both = verdict(memory(212992 + 7), 964048 + 9, "nano33ble")
+    assert both.reason == (
+        "does not fit: 7 bytes of RAM short (212999 needed, 212992 available) and "
+        "9 bytes of flash short (964057 needed, 964048 available)"
+    )
+
+
+def test_external_ram_is_named_but_not_counted():
+    short = verdict(memory(600 * 1024, "esp32s3"), FILE, "esp32-s3")
+    assert not short.fits
+    assert short.reason.endswith("its external RAM of 8388608 bytes would hold the arena, slower")
+    assert "external" not in verdict(memory(600 * 1024), FILE, "nano33ble").reason
+
+
+def test_eight_bits_never_fit():
+    tiny = verdict(profile_graph(network()), FILE, "uno")
+    assert not tiny.fits
+    assert tiny.reason == "does not fit: TensorFlow Lite Micro does not run on its 8-bit AVR core"
+    with pytest.raises(ValueError, match="target avr: TensorFlow Lite Micro does not run"):
+        profile_for_target(network(), "avr")
+
+
+def test_plain_profile_is_judged_by_its_32_bit_total_and_says_what_it_lacks():
+    profile = profile_graph(network())
+    judged = verdict(profile, FILE, get_target("cortex-m4"))
+    assert judged.ram_needed_bytes == profile.total_bytes_32bit
+    assert judged.board == judged.target == "cortex-m4"
+    assert judged.caveats == ("the scratch of cortex-m4's own kernels is not counted: measure on the board",)
+    assert judged.reason.endswith(f"of flash are left; {judged.caveats[0]}")
+    assert verdict(profile, FILE, get_target("riscv")).caveats == ()
+
+
+def test_uncounted_kernels_are_told():
+    assert "esp32s3's own kernels" in verdict(profile_for_target(network(), "esp32s3"), FILE, "esp32-s3").caveats[0]
+    graph = network()
+    svdf = replace(graph, operators=(*graph.operators, ArenaOperator("SVDF", (2, 1), (4,), {"rank": 1})))
+    assert "CMSIS-NN's SVDF" in profile_for_target(svdf, "cortex-m7").caveats[0]
+    assert profile_for_target(svdf, "riscv").caveats == ()
+
+
+def test_memory_of_another_target_is_refused():
+    with pytest.raises(ValueError, match="board esp32 needs the memory of target esp32, got that of cortex-m4"):
+        verdict(memory(1), FILE, "esp32")
+
+
+@pytest.mark.parametrize("board", [b for b in BOARDS.values() if b.target.kernels != "none"], ids=lambda b: b.name)
+def test_every_board_can_be_judged(board: Board):
+    found = verdict(profile_for_target(network(), board.target), FILE, board)
+    assert found.fits == (board.available_flash_bytes >= FILE)
