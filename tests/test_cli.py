@@ -12,7 +12,9 @@ import pytest
 
 from sapool import cli
 from sapool.cli import parse_size
+from sapool.export import FILE_PASSES, PASSES, export_int8, measure_arena
 from sapool.records import PoolingPlan
+from tests.conftest import images, pooled_net
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -172,3 +174,50 @@ def test_plan_shows_a_table_and_writes_the_plan(tmp_path: Path) -> None:
     wrong = run("plan", "sapool:tiny", "--strides", "4,x")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "--strides must be whole numbers" in wrong.stderr
+
+
+def test_profile_shows_arena_and_timeline_and_judges_a_board(exported: Path, tmp_path: Path) -> None:
+    done = run("profile", str(exported), "--board", "nano33ble", "--every")
+    assert done.returncode == 0, done.stderr
+    assert all(text in done.stdout for text in ("head (activations", "block in+out", "█", "nano33ble: fits"))
+    told = json.loads(run("profile", str(exported), "--json", "--target", "cortex-m7").stdout)
+    assert told["profile"]["head_bytes"] + told["profile"]["tail_bytes"] == told["profile"]["total_bytes"]
+    assert told["verdict"]["target"] == "cortex-m7"
+    too_large = run("profile", "sapool:tiny", "--input-size", "96", "--board", "arduino-uno")
+    assert too_large.returncode in (2, 3)
+    both = run("profile", str(exported), "--board", "nano33ble", "--target", "cortex-m4")
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
+
+
+def test_plan_with_a_budget_searches(tmp_path: Path) -> None:
+    out = tmp_path / "best.json"
+    done = run(
+        "plan", "sapool:tiny", "--input-size", "32", "--ram", "32KiB", "--pool", "avg,strided", "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "62 of 62 plans predicted" in done.stdout
+    assert PoolingPlan.from_json(out.read_text()).input_size == (3, 32, 32)
+    nothing = run("plan", "sapool:tiny", "--input-size", "32", "--ram", "1KiB", "--pool", "strided", "--json")
+    assert nothing.returncode == 3
+    assert json.loads(nothing.stdout)["candidates"][0]["fits"] is False
+    both = run("plan", "sapool:tiny", "--ram", "32KiB", "--strides", "4,2,2,1")
+    assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_optimize_writes_a_leaner_file_with_the_same_bits(tmp_path: Path) -> None:
+    net, path = pooled_net(patch_size=1), tmp_path / "net.tflite"
+    export_int8(net, [images(8)], path, passes="none")
+    done = run("optimize", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["after"]["total_bytes"] < told["before"]["total_bytes"]
+    assert measure_arena(tmp_path / "net.lean.tflite").total_bytes == told["after"]["total_bytes"]
+    again = run("optimize", str(path))
+    assert (again.returncode, "net.lean.tflite exists" in again.stderr) == (2, True)
+
+
+def test_boards_and_passes_are_listed() -> None:
+    assert "nano33ble" in run("boards").stdout
+    listed = run("export", "sapool:tiny", "--passes", "list").stdout
+    assert all(name in listed for name in (*PASSES, *FILE_PASSES))

@@ -105,7 +105,9 @@ def short_name(name: str) -> str:
     number = f";{name.rpartition(';')[2]}" if ";" in name else ""
     paths = [part for part in name.split(";") if "/" in part]
     if paths and all("." in step for step in paths[-1].split("/")):
-        return ".".join(_attribute(step) for step in paths[-1].split("/")[1:]) + number
+        inside = [step for step in paths[-1].split("/")[1:] if not step.endswith("_wrapped")]
+        if inside:
+            return ".".join(_attribute(step) for step in inside) + number
     return name.split(";")[0].rpartition("/")[2].removeprefix(_WRAPPER) + number
 
 

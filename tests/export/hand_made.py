@@ -116,7 +116,7 @@ def island(path: Path) -> Path:
 def cut_off(path: Path, scale: float) -> Path:
     """x + x in a range of ``scale``, which is too narrow if it is less than twice the input's 0.01."""
     model = HandMade()
-    taken, made = model.tensor("in", MAP, 0.01), model.tensor("Sequential_blocks", MAP, scale)
+    taken, made = model.tensor("in", MAP, 0.01), model.tensor("blocks", MAP, scale)
     model.operator("ADD", [taken, taken], [made])
     return model.write(path, taken, made)
 

@@ -98,7 +98,7 @@ PLANS = [
     ("sapool:tiny", 60, "avg", (4, 2, 2, 1)),
     ("sapool:tiny", 64, "blur", (4, 2, 2, 1)),
     ("sapool:tiny", 64, "space_to_depth", (2, 2, 2, 2)),
-    ("sapool:tiny", 64, "gaussian", (4, 2, 2, 1)),
+    ("sapool:tiny", 64, "lip", (4, 2, 2, 1)),
     ("timm:mobilenetv3_small_050", 64, None, ()),
     ("timm:resnet10t", 65, None, ()),
     ("torchvision:shufflenet_v2_x0_5", 64, None, ()),

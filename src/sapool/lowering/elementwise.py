@@ -108,7 +108,6 @@ UNARY = {
     "rsqrt": "RSQRT",
     "neg": "NEG",
     "abs": "ABS",
-    "square": "SQUARE",
 }
 BINARY = {
     "add": "ADD",

@@ -102,6 +102,7 @@ def _conv(
 CALLS: dict[str, Rule] = {
     **{name: ew.unary_rule(kind) for name, kind in ew.UNARY.items()},
     **{name: ew.binary_rule(kind) for name, kind in ew.BINARY.items()},
+    "square": lambda b, x: ew.emit_binary(b, x, x, "MUL"),
     "silu": lambda b, x, *_, **__: ew.emit_silu(b, x),
     "hardsigmoid": lambda b, x, *_, **__: ew.emit_hard_sigmoid(b, x),
     "hardtanh": lambda b, x, low=-1.0, high=1.0, *_, **__: ew.emit_clamp(b, x, low, high),

@@ -121,12 +121,28 @@ def lower_getitem(b: Builder, x: Any, index: Any) -> Any:
     """Indexing: of a tuple, of a shape, or of a tensor by slices and numbers."""
     if not isinstance(x, Value):
         return x[index]
+    parts = _one_a_side(x, index)
+    if len(parts) > 1:  # the converter slices one side after the other
+        for part in parts:
+            x = lower_getitem(b, x, part)
+        return x
     got = tuple(meta(x)[index].shape)
     if got == x.shape:
         return x
     if len(got) != len(x.shape):  # a number in the index drops an axis
         x = b.as_first(x)
     return b.emit("STRIDED_SLICE", (x, *_slice_numbers(b, index, x)), got, x.last and len(got) == 4)
+
+
+def _one_a_side(x: Value, index: Any) -> list[Any]:
+    """Return an index of slices alone as several, each of which slices one side; anything else as it is."""
+    if not isinstance(index, tuple) or not all(isinstance(part, slice) or part is Ellipsis for part in index):
+        return [index]
+    given = sum(isinstance(part, slice) for part in index)
+    parts: list[slice] = []
+    for part in index:
+        parts += [part] if isinstance(part, slice) else [slice(None)] * (len(x.shape) - given)
+    return [(*[slice(None)] * side, part) for side, part in enumerate(parts) if part != slice(None)] or [index]
 
 
 def _slice_numbers(b: Builder, index: Any, x: Value) -> tuple[int, ...]:

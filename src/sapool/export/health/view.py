@@ -86,19 +86,18 @@ def module_path(name: str) -> str:
 
 
 def with_modules(view: FileView, model: nn.Module | None, layers: dict[int, str]) -> FileView:
-    """Return ``view`` with better module names: from the float file's, or the one module that a short name can mean.
+    """Return ``view`` with better module names: from the float file's, or the module that a short name is.
 
     Args:
-        view: of the int8 file, whose tensor names are shortened (``Conv2d_0;2``).
+        view: of the int8 file, whose tensor names are shortened (``stem.0;2``).
         model: the network it came from, if it is at hand.
         layers: {operator: module} from the float file.
     """
-    known = [] if model is None else [(type(m).__name__, name) for name, m in model.named_modules()]
+    known = set() if model is None else {name for name, _ in model.named_modules()}
     modules = {}
     for op in view.operators:
-        kind, _, last = (view.tensors[op.outputs[0]].name if op.outputs else "").split(";")[0].partition("_")
-        meant = [name for cls, name in known if cls == kind and last and name.rpartition(".")[2] == last]
-        modules[op.index] = layers.get(op.index) or view.modules.get(op.index) or (meant[0] if len(meant) == 1 else "")
+        named = (view.tensors[op.outputs[0]].name if op.outputs else "").split(";")[0]
+        modules[op.index] = layers.get(op.index) or view.modules.get(op.index) or (named if named in known else "")
     return FileView(view.tensors, view.operators, view.inputs, modules)
 
 
