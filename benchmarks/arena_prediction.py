@@ -181,7 +181,7 @@ def main() -> None:
             try:
                 rows[label] = compare(model, path)
             except (ValueError, RuntimeError) as refusal:
-                rows[label] = {"refused": str(refusal).splitlines()[0][:300]}
+                rows[label] = {"refused": str(refusal).splitlines()[0].removeprefix(f"{path}: ")[:300]}
             record = {"versions": {p: version(p) for p in PACKAGES}, "summary": summary(rows), "models": rows}
             RESULTS.write_text(json.dumps(record, indent=1) + "\n")
             print(label, rows[label], flush=True)

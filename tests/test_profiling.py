@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from sapool import load_model
+from sapool import apply_plan, load_model, make_plan
+from sapool.export import FILE_PASSES, PASSES
 from sapool.memory import profile_tflite
-from sapool.profiling import profile_memory
+from sapool.profiling import profile_memory, profile_passes
 
 
 def test_a_file_is_profiled_by_what_it_holds(exported: Path) -> None:
@@ -55,3 +57,16 @@ def test_mistakes_are_one_line(model: object, size: int | None, said: str) -> No
     with pytest.raises(ValueError, match=said) as error:
         profile_memory(model, size)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+def test_what_each_pass_saves_adds_up_to_the_whole() -> None:
+    net = load_model("sapool:tiny", 10)
+    net = apply_plan(net, make_plan(net, 64, strides=[4, 2, 2, 1])).model
+    steps = profile_passes(net, 64)
+    assert [step.name for step in steps] == ["", *PASSES, *FILE_PASSES]
+    assert steps[0].total_bytes == profile_memory(net, 64, passes="none").total_bytes
+    assert steps[-1].total_bytes == profile_memory(net, 64).total_bytes
+    saved = {step.name: before.total_bytes - step.total_bytes for before, step in pairwise(steps)}
+    assert saved["merged_attention"] > 0
+    assert saved["tile_prefix"] > 0
+    assert min(saved[name] for name in FILE_PASSES) >= 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from sapool.deployed import deploy_pool
-from sapool.export.passes import apply_file_passes, choose_passes
+from sapool.export.passes import PASSES, apply_file_passes, choose_passes
 from sapool.graph import InputSize, as_input_size, trace
 from sapool.lowering import lower
 from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, profile_graph, profile_tflite
@@ -71,3 +71,55 @@ def predict_graphs(model: nn.Module, input_size: InputSize, *, passes: str | Seq
 def profile_predicted(graphs: PredictedGraphs) -> MemoryProfile:
     """Profile the exported graph; the other conventions are about the network, so they are the plain one's."""
     return replace(profile_graph(graphs.exported), conventions=profile_graph(graphs.plain).conventions)
+
+
+@dataclass(frozen=True)
+class PassSaving:
+    """The arena that is predicted with a pass and all before it; the first, without a name, has none."""
+
+    name: str
+    head_bytes: int
+    tail_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Head and tail."""
+        return self.head_bytes + self.tail_bytes
+
+
+def profile_passes(
+    model: nn.Module, input_size: InputSize, *, passes: str | Sequence[str] = "all"
+) -> tuple[PassSaving, ...]:
+    """Predict what each pass of an export saves, one after the other in the order of the export.
+
+    Args:
+        model: a network that torch.fx can trace.
+        input_size: an int (square, 3 channels) or (C, H, W).
+        passes: the export's.
+
+    Returns:
+        The arena without passes, then with one more each.
+
+    Raises:
+        ValueError: torch.fx can't trace the network, or it can't take this size.
+    """
+    chosen = choose_passes(passes)
+    traced, size = trace(model, input_size), as_input_size(input_size)
+    on_network = [name for name in chosen if name in PASSES]
+    plain = lower(traced.module, size, partial(deploy_pool, passes=()), fold_padding=False)
+    steps = [_saving("", plain)]
+    for count in range(1, len(on_network) + 1):
+        applied = tuple(on_network[:count])
+        folds = "fold_padding" in applied
+        plain = lower(traced.module, size, partial(deploy_pool, passes=applied), fold_padding=folds)
+        steps.append(_saving(applied[-1], plain))
+    file = skeleton_of(plain)
+    for name in chosen[len(on_network) :]:
+        apply_file_passes(file, (name,))
+        steps.append(_saving(name, arena_graph_of(file)))
+    return tuple(steps)
+
+
+def _saving(name: str, graph: ArenaGraph) -> PassSaving:
+    profile = profile_graph(graph)
+    return PassSaving(name, profile.head_bytes, profile.tail_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sapool.export import HealthReport
+    from sapool.profiling import PassSaving
     from sapool.records import ArenaRecord, ExportRecord
 
 
@@ -64,20 +66,48 @@ def export(
         record = export_int8(network, calibration, out, passes=passes, float_path=twins[0], flat_path=twins[1])
         arena = measure_arena(out)
         report = _health(network, calibration, *twins)
-    others = _other_formats(network, input_size, onnx, pte)
+    others, savings = _other_formats(network, input_size, onnx, pte), _savings(network, input_size, passes)
     if as_json:
         checked = json.loads(report.to_json()) if report is not None else None
         whole = {"export": asdict(record), "arena": asdict(arena), "health": checked}
         whole |= {name: asdict(other) for name, other in others.items()}
+        whole["predicted_savings"] = [asdict(step) for step in savings]
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
         return
     show_arena(arena, out, record)
+    if savings:
+        _show_savings(savings)
     for line in report.lines() if report is not None else ():
         sys.stdout.write(line + "\n")
     for name, other in others.items():
         sys.stdout.write(
             f"{name}: {other.path}, {other.flash_bytes:,} bytes, error {other.float_error:.0e} in {other.runtime}\n"
         )
+
+
+def _savings(network: nn.Module, input_size: int, passes: str) -> Sequence[PassSaving]:
+    """Predict what each pass saved; nothing where torch.fx can't trace the network."""
+    from sapool.profiling import profile_passes
+    from sapool.tracer import UntraceableModelError
+
+    try:
+        return profile_passes(network, input_size, passes=passes)
+    except UntraceableModelError:
+        return ()
+
+
+def _show_savings(savings: Sequence[PassSaving]) -> None:
+    table = Table(title="what each pass saved of the arena (predicted, bytes)")
+    for name in ("pass", "head", "tail", "total", "saved"):
+        table.add_column(name, justify="left" if name == "pass" else "right")
+    before = savings[0]
+    for step in savings:
+        saved = before.total_bytes - step.total_bytes
+        if saved or not step.name:
+            counts = (step.head_bytes, step.tail_bytes, step.total_bytes)
+            table.add_row(step.name or "none", *(f"{count:,}" for count in counts), f"{saved:,}" if step.name else "")
+        before = step
+    print_table(table)
 
 
 def _list_passes() -> None:
