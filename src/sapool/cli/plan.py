@@ -20,6 +20,7 @@ from sapool.cli.console import (
     budgets,
     messages,
     names_in,
+    parse_size,
     print_table,
 )
 
@@ -139,7 +140,8 @@ def _search(
     else:
         print_table(search_table(found, model))
         if best is None:
-            sys.stdout.write(f"nothing fits {ram_bytes:,} bytes of RAM; the table shows what comes closest\n")
+            limit = "" if flash_bytes == parse_size(_NO_LIMIT) else f" and {flash_bytes:,} of flash"
+            sys.stdout.write(f"nothing fits {ram_bytes:,} bytes of RAM{limit}; the table shows what comes closest\n")
         else:
             _show(network, model, best.plan)
     raise typer.Exit(DONE if best is not None else NOTHING_FITS)
