@@ -198,3 +198,8 @@ def _read_conv(conv: nn.Conv2d, node: fx.Node) -> Operator | str:
     if max(extra) > 0 and conv.padding_mode != "zeros":
         return f"its kernel {conv.kernel_size} needs zeros at stride 1, but its padding_mode is {conv.padding_mode!r}"
     return Operator(node, "conv", conv.stride[0], (extra[0], extra[1]))
+
+
+def with_step(part: Any, step: int) -> Any:
+    """Return one part of an index with another step, if it had one."""
+    return slice(part.start, part.stop, step) if isinstance(part, slice) and (part.step or 1) > 1 else part

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from sapool.fallback import read_model
 from sapool.graph import InputSizeError, TracedModel, evaluating, example_input, run_shapes
 from sapool.layers import has_hooks
 from sapool.module_surgery import ModuleChange, Replaced, SiteChange
-from sapool.operators import Operator, samples
+from sapool.operators import Operator, samples, with_step
 from sapool.placement import Place, places_of
 from sapool.plan import check_choices
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan
@@ -253,7 +252,7 @@ class _GraphChange(SiteChange):
         elif operator.kind == "slice":
             source, index = operator.node.args
             assert isinstance(index, tuple)
-            operator.node.args = (source, tuple(_with_step(part, stride) for part in index))
+            operator.node.args = (source, tuple(with_step(part, stride) for part in index))
         else:
             self._replace_pool(operator)
 
@@ -276,10 +275,6 @@ class _GraphChange(SiteChange):
             node = self.module.graph.call_module(name, (operator.node.all_input_nodes[0],))
         operator.node.replace_all_uses_with(node)
         self.module.graph.erase_node(operator.node)
-
-
-def _with_step(part: Any, step: int) -> Any:
-    return slice(part.start, part.stop, step) if isinstance(part, slice) and (part.step or 1) > 1 else part
 
 
 def _sides(extra: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -17,6 +17,7 @@ from sapool.lowering.builder import Builder, Shape, Value
 from sapool.lowering.fusing import fuse
 from sapool.lowering.rules import ALIASES, CALLS, MODULES
 from sapool.memory import ArenaGraph
+from sapool.operators import with_step
 from sapool.tracer import SiteTracer, check_decision
 
 Deploy = Callable[[nn.Module, Tensor], nn.Module]
@@ -34,11 +35,11 @@ class Changes:
         behind: node -> pools behind it, each with the users that see it (None: all).
     """
 
-    strides: Mapping[fx.Node, tuple[int, tuple[int, int]]] = field(default_factory=dict)
-    steps: Mapping[fx.Node, int] = field(default_factory=dict)
-    gone: Collection[fx.Node] = ()
-    instead: Mapping[fx.Node, nn.Module] = field(default_factory=dict)
-    behind: Mapping[fx.Node, Sequence[tuple[str, nn.Module, Collection[fx.Node] | None]]] = field(default_factory=dict)
+    strides: dict[fx.Node, tuple[int, tuple[int, int]]] = field(default_factory=dict)
+    steps: dict[fx.Node, int] = field(default_factory=dict)
+    gone: set[fx.Node] = field(default_factory=set)
+    instead: dict[fx.Node, nn.Module] = field(default_factory=dict)
+    behind: dict[fx.Node, list[tuple[str, nn.Module, Collection[fx.Node] | None]]] = field(default_factory=dict)
 
 
 def lower(
@@ -139,7 +140,7 @@ class _Walk:
             return self._module(self.changes.instead[node], args[0])
         if node in self.changes.steps:
             step = self.changes.steps[node]
-            args = (args[0], tuple(_with_step(part, step) for part in args[1]))
+            args = (args[0], tuple(with_step(part, step) for part in args[1]))
         return self._call(node.target, args, dict(kwargs))
 
     def _leaf(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
@@ -261,10 +262,6 @@ def _example(module: nn.Module, shape: Shape) -> Tensor:
     """Return zeros of a shape, on the device of the module's own numbers."""
     own = next(module.parameters(), next(module.buffers(), torch.empty(0)))
     return torch.zeros(shape, device=own.device)
-
-
-def _with_step(part: Any, step: int) -> Any:
-    return slice(part.start, part.stop, step) if isinstance(part, slice) and (part.step or 1) > 1 else part
 
 
 def _first_shape(args: tuple[Any, ...]) -> Shape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -17,17 +16,6 @@ from sapool.operators import Operator, read_operator
 from sapool.placement import Place, operator_nodes, places_of
 from sapool.plan import Stride, plan_sites, planned_pool
 from sapool.records import DownsamplingSite, PoolingPlan, SitePlan
-
-
-@dataclass
-class _Draft:
-    """The fields of :class:`sapool.lowering.Changes` while a plan is read."""
-
-    strides: dict[Any, Any]
-    steps: dict[Any, int]
-    gone: set[Any]
-    instead: dict[Any, nn.Module]
-    behind: dict[Any, list[Any]]
 
 
 class Predictor:
@@ -75,22 +63,22 @@ class Predictor:
         return profile_graph(self.graph(plan))
 
     def _changes(self, plan: PoolingPlan) -> Changes:
-        draft = _Draft({}, {}, set(), {}, {})
+        changes = Changes()
         sites = {site.name: site for site in self.sites}
         for entry in plan.sites:
             site = sites[entry.site]
             if entry.pool_stride > 1:
-                self._put_pools(draft, site, entry)
+                self._put_pools(changes, site, entry)
             if entry.pool_stride > 1 or entry.conv_stride != site.reduction:
                 for operator in self._operators[site.name]:
-                    self._set_stride(draft, site, operator, entry.conv_stride)
-        return Changes(draft.strides, draft.steps, draft.gone, draft.instead, draft.behind)
+                    self._set_stride(changes, site, operator, entry.conv_stride)
+        return changes
 
-    def _put_pools(self, draft: _Draft, site: DownsamplingSite, entry: SitePlan) -> None:
+    def _put_pools(self, changes: Changes, site: DownsamplingSite, entry: SitePlan) -> None:
         name = "pools." + site.name.replace(".", "_")
         for place in self._places_of(self.traced, site, entry.placement):
             pool = self._pool(entry.pool, place.channels, entry.pool_stride, entry.kwargs)
-            draft.behind.setdefault(place.node, []).append((name, pool, place.users))
+            changes.behind.setdefault(place.node, []).append((name, pool, place.users))
 
     def _pool(self, name: str, channels: int, stride: int, kwargs: dict[str, Any]) -> nn.Module:
         key = (name, channels, stride, repr(kwargs))
@@ -98,16 +86,16 @@ class Predictor:
             self._pools[key] = planned_pool(name, channels, stride, kwargs)
         return self._pools[key]
 
-    def _set_stride(self, draft: _Draft, site: DownsamplingSite, operator: Operator, stride: int) -> None:
+    def _set_stride(self, changes: Changes, site: DownsamplingSite, operator: Operator, stride: int) -> None:
         if operator.stride == stride:
             return
         if operator.kind == "conv":
-            draft.strides[operator.node] = (stride, operator.extra_pad)
+            changes.strides[operator.node] = (stride, operator.extra_pad)
         elif stride == 1:
-            draft.gone.add(operator.node)
+            changes.gone.add(operator.node)
         elif operator.kind == "slice":
-            draft.steps[operator.node] = stride
+            changes.steps[operator.node] = stride
         else:
             own = self.traced.module.get_submodule(str(operator.node.target)) if operator.kind == "blur" else None
             channels = int(getattr(own, "channels", None) or site.in_channels)
-            draft.instead[operator.node] = self._pool(operator.kind, channels, stride, {})
+            changes.instead[operator.node] = self._pool(operator.kind, channels, stride, {})

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sapool.export.tiling.regions import POINTWISE, Part, Taps, Track, equal_parts, merge, same_padding, tile_axis
+from sapool.export.tiling.regions import POINTWISE, Part, Taps, Track, equal_parts, merge, tile_axis
+from sapool.lowering.padding import same_padding_before
 
 # kernel, stride, dilation, SAME
 Kernel = tuple[int, int, int, bool]
@@ -37,7 +38,7 @@ def tracks_of(size: int, chain: list[Kernel]) -> list[Track]:
     for side, stride, dilation, same in chain:
         x = slide(x, (side, stride, dilation, same))
         extent = (side - 1) * dilation + 1
-        before = same_padding(found[-1].size, extent, stride)[0] if same else 0
+        before = same_padding_before(found[-1].size, extent, stride) if same else 0
         found.append(found[-1].through(Taps(extent, stride, before), len(x)))
     return found
 

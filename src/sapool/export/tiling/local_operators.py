@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapool.export.tiling.regions import POINTWISE, Taps, same_padding
+from sapool.export.tiling.regions import POINTWISE, Taps
+from sapool.lowering.padding import same_padding_before
 from sapool.tflite_file import is_constant, operator_names
 
 _SAME = 0  # the schema's Padding.SAME
@@ -112,7 +113,7 @@ def _window_taps(
     taps = []
     for axis in (0, 1):
         extent = (kernel[axis] - 1) * dilation[axis] + 1
-        before = same_padding(size[axis], extent, strides[axis])[0] if options.padding == _SAME else 0
+        before = same_padding_before(size[axis], extent, strides[axis]) if options.padding == _SAME else 0
         taps.append(Taps((read[axis] - 1) * dilation[axis] + 1, strides[axis], before))
     return taps[0], taps[1]
 

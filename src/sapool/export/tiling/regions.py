@@ -70,12 +70,6 @@ def merge(tracks: Sequence[Track]) -> Track | None:
     return Track(first.size, first.stride, max(t.top for t in tracks), max(t.bottom for t in tracks))
 
 
-def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """Return the padding in front and the output size of TensorFlow's SAME rule."""
-    made = -(-size // stride)
-    return max((made - 1) * stride + extent - size, 0) // 2, made
-
-
 @dataclass(frozen=True)
 class Part:
     """What every tile must bring of one map, along one axis.
