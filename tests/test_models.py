@@ -15,6 +15,15 @@ def test_networks_have_the_asked_classes(name: str) -> None:
     assert model.eval()(torch.rand(2, 3, 64, 64)).shape == (2, 7)
 
 
+def test_a_width_in_the_name_scales_the_channels() -> None:
+    half, whole = sapool.load_model("sapool:tiny_050"), sapool.load_model("sapool:tiny")
+    convolutions = [
+        [m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.groups == 1] for net in (half, whole)
+    ]
+    assert [2 * m.out_channels for m in convolutions[0]] == [m.out_channels for m in convolutions[1]]
+    assert half.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 1000)
+
+
 @pytest.mark.parametrize(
     ("name", "count"),
     [("resnet18-skip-1222", 11_181_642), ("mobilenet_v2-nlp_headfix2-1222121", 2_498_938)],

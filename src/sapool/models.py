@@ -17,7 +17,8 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
 
     Args:
         name: ``timm:NAME``, ``torchvision:NAME`` (classification), ``authors:ARCHITECTURE`` (the networks of the
-            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny``.
+            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny`` (and ``tiny_050``
+            ... ``tiny_200``, of other widths).
         num_classes: outputs of its classifier.
         pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
             its size fits). ``sapool:tiny`` and ``authors:`` have none.
@@ -40,8 +41,8 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
 def _from_sapool(model: str, num_classes: int, pretrained: bool) -> nn.Module:
     if pretrained:
         raise ValueError(f"sapool:{model} has no pretrained weights")
-    _check_known("sapool", model, ["tiny"])
-    return TinyNet(num_classes)
+    _check_known("sapool", model, list(_TINY_WIDTHS))
+    return TinyNet(num_classes, width=_TINY_WIDTHS[model])
 
 
 def _from_timm(model: str, num_classes: int, pretrained: bool) -> nn.Module:
@@ -68,6 +69,8 @@ def _from_authors(model: str, num_classes: int, pretrained: bool) -> nn.Module:
     return authors.build(model, num_classes)
 
 
+# Named as timm names MobileNets of other widths.
+_TINY_WIDTHS = {"tiny": 1.0, "tiny_050": 0.5, "tiny_075": 0.75, "tiny_150": 1.5, "tiny_200": 2.0}
 _SOURCES: dict[str, Callable[[str, int, bool], nn.Module]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,

@@ -1,4 +1,7 @@
-"""``sapool:tiny``: a handful of inverted residuals (MobileNetV2: Sandler et al., CVPR 2018) two cores can train."""
+"""``sapool:tiny``: a handful of inverted residuals (MobileNetV2: Sandler et al., CVPR 2018) two cores can train.
+
+``sapool:tiny_050`` and its like have that share of its channels, in per cent.
+"""
 
 from __future__ import annotations
 
@@ -37,23 +40,25 @@ class TinyNet(nn.Module):
     Args:
         num_classes: classes.
         in_channels: channels of the image.
+        width: multiplies every channel count, rounded to a multiple of 4.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, width: float = 1.0) -> None:
         super().__init__()
-        self.stem = conv_norm(in_channels, 16, 3, stride=2)
+        stem, early, middle, late, head = (max(4, round(width * full / 4) * 4) for full in (16, 24, 40, 64, 128))
+        self.stem = conv_norm(in_channels, stem, 3, stride=2)
         self.act = nn.ReLU6()
         self.blocks = nn.Sequential(
-            InvertedResidual(16, 24, 2, 3),
-            InvertedResidual(24, 24, 1, 3),
-            InvertedResidual(24, 40, 2, 3),
-            InvertedResidual(40, 40, 1, 3),
-            InvertedResidual(40, 64, 2, 3),
+            InvertedResidual(stem, early, 2, 3),
+            InvertedResidual(early, early, 1, 3),
+            InvertedResidual(early, middle, 2, 3),
+            InvertedResidual(middle, middle, 1, 3),
+            InvertedResidual(middle, late, 2, 3),
         )
-        self.head = conv_norm(64, 128, 1)
+        self.head = conv_norm(late, head, 1)
         self.head_act = nn.ReLU6()
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(128, num_classes)
+        self.classifier = nn.Linear(head, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (N, num_classes) of images (N, C, H, W)."""

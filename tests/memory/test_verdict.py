@@ -84,6 +84,25 @@ def test_what_a_verdict_says():
     )
 
 
+def test_a_verdict_names_what_a_leaner_firmware_spares():
+    spared = replace(memory(212992 + 2128), spared_bytes=2128)
+    assert verdict(spared, FILE, "nano33ble").reason == (
+        "does not fit: 2128 bytes of RAM short (215120 needed, 212992 available); "
+        "a firmware that records no allocations and has no resource variables needs 2128 bytes of RAM less"
+    )
+    assert "less" not in verdict(replace(spared, total_bytes=212992), FILE, "nano33ble").reason
+    assert verdict(replace(spared, total_bytes=212992 + 2129), FILE, "nano33ble").reason.endswith("available)")
+
+
+def test_what_is_spared_is_the_same_for_every_kernel():
+    plain = profile_graph(network())
+    spared = plain.total_bytes_32bit - plain.firmware_bytes_32bit
+    assert spared in (2112, 2128)
+    assert profile_for_target(network(), "cortex-m4").spared_bytes == spared
+    short = replace(plain, total_bytes_32bit=212992 + 1, firmware_bytes_32bit=212992 + 1 - spared)
+    assert f"needs {spared} bytes of RAM less" in verdict(short, FILE, "nano33ble").reason
+
+
 def test_external_ram_is_named_but_not_counted():
     short = verdict(memory(600 * 1024, "esp32s3"), FILE, "esp32-s3")
     assert not short.fits

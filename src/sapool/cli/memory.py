@@ -97,6 +97,7 @@ def _show(profiled: MemoryProfile, model: str, every: bool) -> None:
         ("head (activations, scratch)", f"{profiled.head_bytes:,} bytes"),
         ("tail (persistent), 64-bit / 32-bit", f"{profiled.tail_bytes:,} / {profiled.tail_bytes_32bit:,} bytes"),
         ("total, 64-bit / 32-bit", f"{profiled.total_bytes:,} / {profiled.total_bytes_32bit:,} bytes"),
+        ("total, 32-bit firmware, nothing recorded", f"{profiled.firmware_bytes_32bit:,} bytes"),
         ("least head that its lifetimes allow", f"{profiled.lower_bound_bytes:,} bytes"),
         ("peak", f"{_name(peak)} with {peak.live_bytes:,} bytes alive"),
         *((label, f"{count:,} bytes ({count / 1024:,.0f} KiB)") for label, count in profiled.conventions.items()),

@@ -11,7 +11,7 @@ from typing import Any
 from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.conventions import conventions_of, in_out_bytes, macs_of
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
-from sapool.memory.persistent import setup_bytes, tail_bytes, unknown_kinds
+from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of
 from sapool.memory.read_tflite import read_arena_graph
 from sapool.tflite_file import TfliteError
@@ -52,8 +52,11 @@ class MemoryProfile:
         head_bytes: activations and scratch, as TensorFlow Lite Micro places them.
         tail_bytes: what it keeps for tensors and operators, on a 64-bit build.
         total_bytes: their sum.
-        tail_bytes_32bit: the tail on a 32-bit micro-controller.
+        tail_bytes_32bit: the tail of TensorFlow Lite Micro's benchmark program on a 32-bit core: a ceiling, with a
+            record of all allocations and room for 100 resource variables (what ``mcufit check --exact`` measures).
         total_bytes_32bit: with the same head.
+        firmware_bytes_32bit: ``total_bytes_32bit`` without that record and room: a firmware on the reference kernels of
+            the snapshot in :mod:`sapool.memory.layouts`.
         lower_bound_bytes: the largest ``live_bytes``: no placement needs less head, unless it shares more bytes.
         peak_operator: the place in ``by_operator`` where the most is alive.
         by_operator: the main graph's operators in execution order.
@@ -68,6 +71,7 @@ class MemoryProfile:
     total_bytes: int
     tail_bytes_32bit: int
     total_bytes_32bit: int
+    firmware_bytes_32bit: int
     lower_bound_bytes: int
     peak_operator: int
     by_operator: tuple[OperatorMemory, ...]
@@ -135,6 +139,7 @@ def profile_graph(graph: ArenaGraph) -> MemoryProfile:
         conventions=conventions_of(graph, buffers),
         setup_bytes=setup_bytes(graph),
         unknown_operators=unknown_kinds(graph),
+        firmware_bytes_32bit=head + firmware_tail_bytes(graph),
     )
 
 

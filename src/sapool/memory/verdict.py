@@ -8,7 +8,7 @@ from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.boards import Board, board_of, get_board
 from sapool.memory.cmsis_scratch import NOT_COUNTED, cmsis_persistent_bytes, kernel_scratch
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
-from sapool.memory.persistent import tail_bytes
+from sapool.memory.persistent import firmware_tail_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
 from sapool.memory.profile import MemoryProfile
 from sapool.memory.scratch import scratch_sizes
@@ -25,10 +25,12 @@ class TargetMemory:
     Attributes:
         target: the target's name.
         head_bytes: activations and scratch, planned again with the target's kernels' scratch.
-        tail_bytes: what the interpreter keeps, with 32-bit pointers.
+        tail_bytes: what the interpreter keeps, with 32-bit pointers, a record of all allocations and room for 100
+            resource variables: a ceiling, as TensorFlow Lite Micro's benchmark program needs it.
         total_bytes: their sum.
         scratch_bytes: the most that one operator's kernel asks for.
         caveats: what these figures leave out, one sentence each.
+        spared_bytes: how much less a firmware without that record and room needs.
     """
 
     target: str
@@ -37,6 +39,7 @@ class TargetMemory:
     total_bytes: int
     scratch_bytes: int
     caveats: tuple[str, ...] = ()
+    spared_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ def profile_for_target(graph: ArenaGraph, target: Target | str) -> TargetMemory:
         raise ValueError(f"target {target.name}: TensorFlow Lite Micro does not run on its {target.core} core")
     buffers, most = _with_kernels(graph, target)
     head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
-    tail = tail_bytes(graph, pointer_bytes=_POINTER_BYTES) + _extra_tail(graph, target)
-    return TargetMemory(target.name, head, tail, head + tail, most, _caveats(graph, target))
+    plain = tail_bytes(graph, pointer_bytes=_POINTER_BYTES)
+    tail, spared = plain + _extra_tail(graph, target), plain - firmware_tail_bytes(graph)
+    return TargetMemory(target.name, head, tail, head + tail, most, _caveats(graph, target), spared)
 
 
 def _with_kernels(graph: ArenaGraph, target: Target) -> tuple[tuple[Buffer, ...], int]:
@@ -134,12 +138,13 @@ def verdict(memory: MemoryProfile | TargetMemory, flash_bytes: int, board: Board
             raise ValueError(
                 f"board {board.name} needs the memory of target {board.target.name}, got that of {memory.target}"
             )
-        needed, caveats = memory.total_bytes, memory.caveats
+        needed, caveats, spared = memory.total_bytes, memory.caveats, memory.spared_bytes
     else:
         needed = memory.total_bytes_32bit
+        spared = needed - memory.firmware_bytes_32bit
         unknown = board.target.kernels not in ("reference", "none")
         caveats = (_UNCOUNTED.format(core=board.target.name),) if unknown else ()
-    reason = _reason(board, needed, flash_bytes)
+    reason = _reason(board, needed, flash_bytes, spared)
     return Verdict(
         board=board.name,
         target=board.target.name,
@@ -159,7 +164,7 @@ def _left(board: Board, ram: int, flash: int) -> str:
     return f"fits: {ram_left} bytes of RAM and {flash_left} of flash are left"
 
 
-def _reason(board: Board, ram: int, flash: int) -> str:
+def _reason(board: Board, ram: int, flash: int, spared: int) -> str:
     """Return why a model does not fit, or an empty text."""
     if board.target.kernels == "none":
         return f"does not fit: TensorFlow Lite Micro does not run on its {board.target.core} core"
@@ -173,6 +178,15 @@ def _reason(board: Board, ram: int, flash: int) -> str:
     ]
     if not short:
         return ""
-    outside = ram > board.available_ram_bytes and board.external_ram_bytes >= ram
-    hint = f"; its external RAM of {board.external_ram_bytes} bytes would hold the arena, slower" if outside else ""
-    return f"does not fit: {' and '.join(short)}{hint}"
+    return f"does not fit: {' and '.join(short)}{_way_out(board, ram, spared)}"
+
+
+def _way_out(board: Board, ram: int, spared: int) -> str:
+    """Return what would make an arena fit that is too large for the board's RAM, or an empty text."""
+    if board.available_ram_bytes < ram <= board.available_ram_bytes + spared:
+        return (
+            f"; a firmware that records no allocations and has no resource variables needs {spared} bytes of RAM less"
+        )
+    if board.available_ram_bytes < ram <= board.external_ram_bytes:
+        return f"; its external RAM of {board.external_ram_bytes} bytes would hold the arena, slower"
+    return ""
