@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sapool import fitting
+from sapool import running
 from sapool.export import measure_arena
 from sapool.fitting import FitConfig, FolderConflictError, claim_folder, fit
 from sapool.records import RunRecord
@@ -37,7 +37,7 @@ def test_a_fit_writes_what_it_promises(finished: Path) -> None:
         assert measure_arena(path).total_bytes == run.total_bytes
         assert path.stat().st_size == run.flash_bytes
         assert run.parity_steps is not None
-        assert run.parity_steps <= fitting.PARITY_LIMIT_STEPS
+        assert run.parity_steps <= running.PARITY_LIMIT_STEPS
         assert run.parity_images == 16
         header = (finished / pool / "model.h").read_text()
         reserve = re.search(r"#define SAPOOL_ARENA_BYTES (\d+)", header)
@@ -57,8 +57,8 @@ def test_the_same_call_reads_what_is_finished(finished: Path, monkeypatch: pytes
         raise AssertionError("nothing is left to do")
 
     before = (finished / "summary.json").read_text()
-    monkeypatch.setattr(fitting, "train", never)
-    monkeypatch.setattr(fitting, "export_int8", never)
+    monkeypatch.setattr(running, "train", never)
+    monkeypatch.setattr(running, "export_int8", never)
     assert fit(QUICK, finished).runs[0].pool == "self_attentive"
     assert json.loads((finished / "summary.json").read_text())["runs"] == json.loads(before)["runs"]
 
@@ -74,7 +74,7 @@ def test_an_interrupted_fit_goes_on_without_training_again(
     (folder / "strided" / "record.json").unlink()
     (folder / "summary.json").unlink()
     (folder / "strided" / "model.tflite").unlink()
-    monkeypatch.setattr(fitting, "train", None)
+    monkeypatch.setattr(running, "train", None)
     run = fit(QUICK, folder).runs[1]
     assert (folder / "strided" / "model.tflite").is_file()
     for name in ("float_test_accuracy", "int8_test_accuracy", "total_bytes", "best_epoch"):
@@ -85,7 +85,7 @@ def test_an_interrupted_fit_goes_on_without_training_again(
 def test_what_cannot_fit_is_not_trained_and_the_closest_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "train", None)
+    monkeypatch.setattr(running, "train", None)
     summary = fit(replace(QUICK, ram_bytes=2048, pools=("strided",)), tmp_path / "out")
     assert summary.best is None
     assert summary.closest == "strided"

@@ -15,7 +15,9 @@ PUBLIC = {
     "measure_arena", "randomize_norms", "train", "CollapseWarning", "SelfAttentivePool1d", "distance_from_average",
     "from_authors", "ExecutorchRecord", "FallbackWarning", "HealthReport", "MemoryProfile", "OnnxRecord",
     "OptimizeRecord", "PlanCandidate", "PlanSearch", "check_health", "export_executorch", "export_onnx",
-    "optimize_tflite", "profile_memory", "search_plans",
+    "optimize_tflite", "profile_memory", "search_plans", "CompareConfig", "Comparison", "compare", "DetectionRecord",
+    "evaluate_results", "load_boxes", "make_detector", "plan_backbone", "PruneRecord", "Pruned", "load_pruned",
+    "prune_channels", "save_pruned", "DataSplits", "Hardware", "read_recipe",
 }  # fmt: skip
 
 

@@ -15,6 +15,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sapool.authors import from_authors as from_authors
+    from sapool.comparing import CompareConfig as CompareConfig
+    from sapool.comparing import Comparison as Comparison
+    from sapool.comparing import compare as compare
+    from sapool.detection import DetectionRecord as DetectionRecord
+    from sapool.detection import evaluate_results as evaluate_results
+    from sapool.detection import load_boxes as load_boxes
+    from sapool.detection import make_detector as make_detector
+    from sapool.detection import plan_backbone as plan_backbone
     from sapool.downsampling import find_downsampling as find_downsampling
     from sapool.export import ExecutorchRecord as ExecutorchRecord
     from sapool.export import ExportError as ExportError
@@ -46,6 +54,11 @@ if TYPE_CHECKING:
     from sapool.models import load_model as load_model
     from sapool.plan import make_plan as make_plan
     from sapool.profiling import profile_memory as profile_memory
+    from sapool.pruning import Pruned as Pruned
+    from sapool.pruning import PruneRecord as PruneRecord
+    from sapool.pruning import load_pruned as load_pruned
+    from sapool.pruning import prune_channels as prune_channels
+    from sapool.pruning import save_pruned as save_pruned
     from sapool.records import ArenaRecord as ArenaRecord
     from sapool.records import DownsamplingSite as DownsamplingSite
     from sapool.records import ExportRecord as ExportRecord
@@ -60,13 +73,18 @@ if TYPE_CHECKING:
     from sapool.surgery import Replacement as Replacement
     from sapool.surgery import apply_plan as apply_plan
     from sapool.tflite_file import TfliteError as TfliteError
+    from sapool.training import DataSplits as DataSplits
+    from sapool.training import Hardware as Hardware
     from sapool.training import ScatteredDigits as ScatteredDigits
     from sapool.training import TrainConfig as TrainConfig
     from sapool.training import load_data as load_data
+    from sapool.training import read_recipe as read_recipe
     from sapool.training import train as train
 
 _HOMES = {
     "sapool.authors": ("from_authors",),
+    "sapool.comparing": ("CompareConfig", "Comparison", "compare"),
+    "sapool.detection": ("DetectionRecord", "evaluate_results", "load_boxes", "make_detector", "plan_backbone"),
     "sapool.downsampling": ("find_downsampling",),
     "sapool.export": (
         "ExecutorchRecord",
@@ -100,6 +118,7 @@ _HOMES = {
     "sapool.models": ("load_model",),
     "sapool.plan": ("make_plan",),
     "sapool.profiling": ("profile_memory",),
+    "sapool.pruning": ("PruneRecord", "Pruned", "load_pruned", "prune_channels", "save_pruned"),
     "sapool.records": (
         "ArenaRecord",
         "DownsamplingSite",
@@ -113,13 +132,24 @@ _HOMES = {
     "sapool.search": ("PlanCandidate", "PlanSearch", "search_plans"),
     "sapool.surgery": ("Replacement", "apply_plan"),
     "sapool.tflite_file": ("TfliteError",),
-    "sapool.training": ("ScatteredDigits", "TrainConfig", "load_data", "train"),
+    "sapool.training": (
+        "DataSplits",
+        "Hardware",
+        "ScatteredDigits",
+        "TrainConfig",
+        "load_data",
+        "read_recipe",
+        "train",
+    ),
 }
 _EXTRA_OF = {
     "sapool.export": "deploy",
     "sapool.tflite_file": "deploy",
     "sapool.training": "train",
+    "sapool.comparing": "train,deploy,search",
+    "sapool.detection": "detect",
     "sapool.fitting": "train,deploy",
+    "sapool.pruning": "prune",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
+from sapool import running
 from sapool.environment import describe_environment
-from sapool.export import check_parity, export_int8, measure_arena, model_header, randomize_norms, run_images
 from sapool.layers import check_pool_name
 from sapool.models import load_model
 from sapool.plan import supported_sites
@@ -24,20 +22,23 @@ from sapool.records import (
     Reporter,
     RunRecord,
     SilentReporter,
-    TrainRecord,
     record_to_json,
     write_text_atomically,
 )
+from sapool.running import (
+    FolderConflictError,
+    Task,
+    finished_record,
+    join_strides,
+    measure_untrained,
+    read_held,
+    run_planned,
+    write_record,
+)
 from sapool.search import Candidate, closest, first_fitting_plan, replan
-from sapool.training import DataSplits, TrainConfig, gather, load_data, load_weights, save_weights, train
+from sapool.training import DataSplits, TrainConfig, load_data
 
-PARITY_IMAGES = 16
-# Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
-PARITY_LIMIT_STEPS = 1
-
-
-class FolderConflictError(ValueError):
-    """The output folder holds results of another configuration."""
+__all__ = ["FitConfig", "FitSummary", "FolderConflictError", "claim_folder", "fit", "format_kib"]
 
 
 @dataclass(frozen=True)
@@ -148,25 +149,7 @@ def claim_folder(folder: Path, config: FitConfig) -> None:
     Raises:
         FolderConflictError: the folder holds another configuration, or files of another program.
     """
-    path = folder / "config.json"
-    wanted = json.loads(json.dumps(asdict(config)))
-    if path.is_file():
-        try:
-            held = json.loads(path.read_text())
-        except json.JSONDecodeError:
-            raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
-        different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
-        if different:
-            key = different[0]
-            was = held.get(key) if isinstance(held, dict) else held
-            raise FolderConflictError(
-                f"{folder} holds results of another configuration ({key} is {was} there, {wanted[key]} here); "
-                "choose another --out, or remove that folder"
-            )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderConflictError(f"{folder} exists and is no folder of sapool fit; choose another --out")
-    write_text_atomically(path, json.dumps(wanted, indent=2))
+    running.claim_folder(folder, asdict(config), "sapool fit")
 
 
 class _Work:
@@ -182,7 +165,7 @@ class _Work:
         """Return the measured candidates of one pooling: read back if they are there."""
         path = self.folder / pool / "candidates.json"
         if path.is_file():
-            return _read(path, _candidates_from_json)
+            return read_held(path, _candidates_from_json)
         self.reporter.stage(f"{pool}: looking for strides that fit {format_kib(self.config.ram_bytes)} of RAM")
         tried = first_fitting_plan(
             model,
@@ -199,127 +182,37 @@ class _Work:
     def _closest(self, tried: list[Candidate]) -> Candidate:
         return closest(tried, self.config.ram_bytes, self.config.flash_bytes)
 
-    def _is_whole(self, record: RunRecord) -> bool:
-        """Whether the files that a finished run promises are still there."""
-        files = [self.folder / record.pool / name for name in ("model.tflite", "model.h")]
-        return record.export is None or all(file.is_file() for file in files)
-
     def _measure_untrained(self, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
-        with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary) / "candidate.tflite"
-            export_int8(randomize_norms(copy.deepcopy(model)), self.data.calibration(4), path)
-            arena = measure_arena(path)
+        arena = measure_untrained(model, self.data)
         verdict = "fits" if arena.fits(self.config.ram_bytes, self.config.flash_bytes) else "does not fit"
-        strides = ",".join(str(stride) for stride in plan.strides)
-        self.reporter.stage(f"  strides {strides}: arena {arena.total_bytes:,} bytes, {verdict}")
+        self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.total_bytes:,} bytes, {verdict}")
         return arena
 
     def run(self, pool: str, tried: list[Candidate]) -> RunRecord:
         """Return one pooling's record: read back if it is there, else train, export and measure."""
-        path = self.folder / pool / "record.json"
-        if path.is_file():
-            record = _read(path, RunRecord.from_json)
-            if self._is_whole(record):
-                self.reporter.stage(f"{pool}: finished before, read from {path}")
-                return record
+        folder = self.folder / pool
+        held = finished_record(folder)
+        if held is not None:
+            self.reporter.stage(f"{pool}: finished before, read from {folder / 'record.json'}")
+            return held
         chosen = self._closest(tried)
         model = _fresh_model(self.config, self.data)
         torch.manual_seed(self.config.seed)
         model = replan(model, chosen.plan)
-        # What can't fit is not worth training: its record says by how much it misses.
-        measured = self._train_and_deploy(pool, model) if chosen.fits else {"fits": False, "arena": chosen.arena}
-        record = _run_record(pool, chosen.plan, tried, model, self.config, self.environment, measured)
-        write_text_atomically(path, record_to_json(record))
-        return record
-
-    def _train_and_deploy(self, pool: str, model: nn.Module) -> dict[str, Any]:
-        trained = self._train(pool, model)
-        deployed = self._deploy(pool, model)
-        self.reporter.stage(
-            f"{pool}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
-            f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of "
-            "LiteRT"
+        task = Task(
+            name=pool,
+            plan=chosen.plan,
+            recipe=self.config.recipe(),
+            ram_bytes=self.config.ram_bytes,
+            flash_bytes=self.config.flash_bytes,
+            config=asdict(self.config),
+            environment=self.environment,
+            pool=pool,
+            tried=tuple({"strides": list(c.plan.strides), "total_bytes": c.arena.total_bytes} for c in tried),
         )
-        return {
-            "float_val_accuracy": trained.val_accuracy,
-            "float_test_accuracy": trained.test_accuracy,
-            "best_epoch": trained.best_epoch,
-            "train_seconds": trained.train_seconds,
-            **deployed,
-        }
-
-    def _train(self, pool: str, model: nn.Module) -> TrainRecord:
-        """Train ``model``, or load what an earlier call trained; it ends in eval mode."""
-        folder = self.folder / pool
-        done, weights = folder / "training.json", folder / "weights.safetensors"
-        if done.is_file() and weights.is_file():
-            load_weights(model, weights)
-            model.eval()
-            return TrainRecord(**json.loads(done.read_text()))
-        self.reporter.stage(f"{pool}: training {self.config.epochs} epochs of {self.data.images_per_epoch:,} images")
-        outcome = train(model, self.data, self.config.recipe(), folder, reporter=self.reporter, name=f"training {pool}")
-        # Weights first: training.json says that they are complete.
-        save_weights(model, weights)
-        write_text_atomically(done, record_to_json(outcome))
-        return outcome
-
-    def _deploy(self, pool: str, model: nn.Module) -> dict[str, Any]:
-        """Export, measure, compare the two interpreters, and classify validation and test in int8."""
-        path = self.folder / pool / "model.tflite"
-        self.reporter.stage(f"{pool}: quantising to int8 and measuring on TensorFlow Lite Micro")
-        export = export_int8(model, self.data.calibration(), path)
-        arena = measure_arena(path)
-        write_text_atomically(path.with_suffix(".h"), model_header(path.read_bytes(), arena))
-        test_images, test_labels = gather(self.data.test)
-        parity = check_parity(path, test_images[:PARITY_IMAGES])
-        if parity.max_steps > PARITY_LIMIT_STEPS:
-            self.reporter.stage(
-                f"{pool}: TFLM differs from LiteRT by {parity.max_steps} int8 steps, over the limit of "
-                f"{PARITY_LIMIT_STEPS}: counted as not fitting"
-            )
-        return {
-            "fits": parity.max_steps <= PARITY_LIMIT_STEPS
-            and arena.fits(self.config.ram_bytes, self.config.flash_bytes),
-            "arena": arena,
-            "export": export,
-            "macs": export.macs,
-            "int8_val_accuracy": _int8_accuracy(path, *gather(self.data.val)),
-            "int8_test_accuracy": _int8_accuracy(path, test_images, test_labels),
-            "parity_steps": parity.max_steps,
-            "parity_images": parity.images,
-        }
-
-
-def _run_record(
-    pool: str,
-    plan: PoolingPlan,
-    tried: list[Candidate],
-    model: nn.Module,
-    config: FitConfig,
-    environment: dict[str, str],
-    measured: dict[str, Any],
-) -> RunRecord:
-    arena: ArenaRecord = measured["arena"]
-    return RunRecord(
-        pool=pool,
-        strides=plan.strides,
-        plan=plan,
-        head_bytes=arena.head_bytes,
-        tail_bytes=arena.tail_bytes,
-        total_bytes=arena.total_bytes,
-        flash_bytes=arena.flash_bytes,
-        parameters=sum(p.numel() for p in model.parameters()),
-        tried=tuple({"strides": list(c.plan.strides), "total_bytes": c.arena.total_bytes} for c in tried),
-        config=asdict(config),
-        environment=environment,
-        **measured,
-    )
-
-
-def _int8_accuracy(path: Path, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the share of images (N, C, H, W) that a ``.tflite`` classifies as labels (N,) say, run by LiteRT."""
-    predicted = torch.from_numpy(run_images(path, images)).argmax(1)
-    return float((predicted == labels).float().mean())
+        if not chosen.fits:  # not worth training: its record says by how much it misses
+            return write_record(task, model, {"fits": False, "arena": chosen.arena}, folder)
+        return run_planned(task, model, self.data, folder, self.reporter)
 
 
 def _best(runs: Sequence[RunRecord]) -> str | None:
@@ -333,21 +226,6 @@ def _closest(runs: Sequence[RunRecord], config: FitConfig) -> str | None:
     if any(run.fits for run in runs):
         return None
     return min(runs, key=lambda run: run.arena.budget_share(config.ram_bytes, config.flash_bytes)).pool
-
-
-T = TypeVar("T")
-
-
-def _read(path: Path, parse: Callable[[str], T]) -> T:
-    """Read a file of an earlier call.
-
-    Raises:
-        ValueError: it is damaged; the message names it.
-    """
-    try:
-        return parse(path.read_text())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it and say the same command again") from None
 
 
 def _candidates_from_json(text: str) -> list[Candidate]:

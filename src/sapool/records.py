@@ -180,18 +180,32 @@ class ExportRecord:
 
 @dataclass(frozen=True)
 class TrainRecord:
-    """Outcome of one training run: the epoch is chosen on validation, the test split is used once."""
+    """Outcome of one training run: the epoch is chosen on validation, the test split is used once.
+
+    Attributes:
+        epochs: that the recipe asks for.
+        best_epoch: the epoch whose weights were kept, counted from 1.
+        val_accuracy: of these weights.
+        test_accuracy: the same on the test split.
+        train_seconds: of all epochs, validation included; time lost by a kill is not.
+        stopped_epoch: the last epoch trained: under ``epochs`` where patience ran out (0: an older record).
+        images_per_second: training images over the time of the training steps alone, on all processes together.
+        skipped: damaged images that were left out, over all splits.
+    """
 
     epochs: int
     best_epoch: int
     val_accuracy: float
     test_accuracy: float
     train_seconds: float
+    stopped_epoch: int = 0
+    images_per_second: float = 0.0
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One pooling of one ``fit``: what was planned, trained, exported and measured.
+    """One pooling of one ``fit`` or ``compare``: what was planned, trained, exported and measured.
 
     Attributes:
         pool: the pooling.
@@ -215,8 +229,10 @@ class RunRecord:
         tried: the ladder's rungs in order: strides and arena total in bytes, on random weights.
         export: how the file was made.
         arena: how it was measured.
-        config: the whole configuration of the ``fit``.
+        config: the whole configuration of the ``fit`` or of the comparison's run.
         environment: versions, device, commit.
+        latency_ms: median time of one inference on LiteRT, one thread, on ``latency_device``, in milliseconds.
+        latency_device: the processor that was timed.
     """
 
     pool: str
@@ -242,6 +258,8 @@ class RunRecord:
     best_epoch: int | None = None
     train_seconds: float | None = None
     export: ExportRecord | None = None
+    latency_ms: float | None = None
+    latency_device: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:

@@ -29,6 +29,10 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [(n, (2,), {}) for n 
     ("self_attentive", (2,), {"restoration": "pixel_shuffle"}),
     ("self_attentive", (2,), {"embedding": "separable", "restore_norm": False}),
     ("self_attentive", (2,), {"gain": 4.0}),
+    ("self_attentive", (2,), {"combine": "context"}),
+    ("self_attentive", (2,), {"combine": "context", "patch_size": 4, "num_heads": 8}),
+    ("self_attentive", (4,), {"combine": "both", "patch_size": 2, "window_norm": True}),
+    ("self_attentive", (3, 2, 1), {"combine": "both", "patch_size": 2}),
 ]
 
 

@@ -119,3 +119,19 @@ def test_memory_is_predicted_without_exporting(
     measured = measure_arena(path)
     assert predicted.head_bytes == pytest.approx(measured.head_bytes, rel=0.05)
     assert predicted.total_bytes == pytest.approx(measured.total_bytes, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kwargs", [{"combine": "context"}, {"combine": "both", "num_heads": 1, "position": None}])
+def test_the_memory_of_an_added_context_is_predicted_and_no_pass_changes_the_output(
+    kwargs: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = load_model("sapool:tiny", 10)
+    net = randomize_norms(apply_plan(net, make_plan(net, 64, "self_attentive", (4, 2, 2, 1), **kwargs)).model)
+    predicted, path = profile_memory(net, 64), tmp_path / "net.tflite"
+    record = export_int8(net, [torch.rand(4, 3, 64, 64)], path)
+    assert record.float_error < 1e-4
+    measured = measure_arena(path)
+    assert predicted.head_bytes == measured.head_bytes
+    assert predicted.tail_bytes == pytest.approx(measured.tail_bytes, rel=0.05)

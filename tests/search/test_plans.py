@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from sapool import load_model
-from sapool.search import PlanSearch, search_plans
+from sapool import load_model, profile_memory
+from sapool.search import PlanSearch, replan, search_plans
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,41 @@ def test_mistakes_are_one_line(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         search_plans(load_model("sapool:tiny", 10), 48, **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_second_looks_find_plans_that_only_the_export_makes_fit() -> None:
+    net = load_model("sapool:tiny_050", 10).eval()
+    given = {"ram_bytes": 40 * 1024, "pools": ("avg",), "strides": [(2, 2, 2, 2), (4, 2, 2, 1)]}
+    once = search_plans(net, 64, **given)  # type: ignore[arg-type]
+    again = search_plans(net, 64, second_looks=1, **given)  # type: ignore[arg-type]
+    assert [c.plan.strides for c in once.candidates if c.fits] == [(4, 2, 2, 1)]
+    best = again.best
+    assert best is not None
+    assert best.plan.strides == (2, 2, 2, 2)
+    exact = profile_memory(replan(net, best.plan), 64)
+    assert (best.head_bytes, best.tail_bytes) == (exact.head_bytes, exact.tail_bytes)
+    before = next(c for c in once.candidates if c.plan == best.plan)
+    assert best.network_macs == before.network_macs
+
+
+def test_a_plan_far_over_the_budget_is_not_looked_at_again() -> None:
+    net = load_model("sapool:tiny", 10)
+    given = {"ram_bytes": 8 * 1024, "pools": ("avg",), "strides": [(2, 2, 2, 2)]}
+    once = search_plans(net, 64, **given)  # type: ignore[arg-type]
+    assert search_plans(net, 64, second_looks=5, **given) == once  # type: ignore[arg-type]
+
+
+def test_only_the_named_sites_hold_pools_and_given_strides_are_the_only_ones() -> None:
+    net = load_model("sapool:tiny", 10)
+    found = search_plans(
+        net, 32, ram_bytes=64 * 1024, pools=("lip",), strides=[(2, 2, 2, 2)], pool_sites=("blocks.2",),
+        pool_kwargs={"lip": {"gain": 4.0}},
+    )  # fmt: skip
+    (only,) = found.candidates
+    assert {site.site: site.pool_stride for site in only.plan.sites} == {
+        "stem.0": 1, "blocks.0": 1, "blocks.2": 2, "blocks.4": 1,
+    }  # fmt: skip
+    assert next(site.kwargs for site in only.plan.sites if site.site == "blocks.2") == {"gain": 4.0}
+    with pytest.raises(ValueError, match=r"no site 'blocks.3': did you mean blocks"):
+        search_plans(net, 32, ram_bytes=64 * 1024, pools=("lip",), pool_sites=("blocks.3",))

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-import copy
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,17 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import sapool
-from sapool.training import (
-    DataSplits,
-    DivergedError,
-    TrainConfig,
-    evaluate,
-    load_data,
-    load_weights,
-    save_weights,
-    train,
-)
+from sapool.records import TrainRecord
+from sapool.training import DataSplits, DivergedError, Hardware, TrainConfig, evaluate, load_data, train
+from tests.training.tiny import EVERYTHING, blobs, network
 
 
 class StopError(Exception):
@@ -75,6 +72,10 @@ def data() -> DataSplits:
 CONFIG = TrainConfig(epochs=4, batch_size=100)
 
 
+def untimed(record: TrainRecord) -> TrainRecord:
+    return replace(record, train_seconds=0, images_per_second=0)
+
+
 def test_it_learns_and_keeps_the_best_epoch(data: DataSplits, tmp_path: Path) -> None:
     model = small()
     record = train(model, data, CONFIG, tmp_path)
@@ -84,6 +85,8 @@ def test_it_learns_and_keeps_the_best_epoch(data: DataSplits, tmp_path: Path) ->
     assert evaluate(model, data.test) == record.test_accuracy
     assert 1 <= record.best_epoch <= 4
     assert record.train_seconds > 0
+    assert record.images_per_second > 1000 * 4 / record.train_seconds
+    assert (record.stopped_epoch, record.skipped) == (4, 0)
 
 
 @pytest.mark.slow
@@ -96,13 +99,13 @@ def test_a_killed_run_goes_on_to_the_same_result(data: DataSplits, tmp_path: Pat
     resumed = small()
     told = StopAfter(-1)
     record = train(resumed, data, CONFIG, tmp_path / "broken", reporter=told)
-    assert replace(record, train_seconds=0) == replace(expected, train_seconds=0)
+    assert untimed(record) == untimed(expected)
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert told.told == ["training 40", "done"]
     # Killed when training was over but nothing said so yet: there is nothing left to train.
     again = train(small(), data, CONFIG, tmp_path / "unbroken", reporter=StopAfter(1))
-    assert replace(again, train_seconds=0) == replace(expected, train_seconds=0)
+    assert untimed(again) == untimed(expected)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_place(data: DataSplits, tmp_path: Path) -> None:
@@ -113,32 +116,71 @@ def test_a_loss_that_is_no_number_stops_with_the_place(data: DataSplits, tmp_pat
         train(model, data, CONFIG, tmp_path)
 
 
-def test_weights_round_trip_without_pickle(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    model = small()
-    save_weights(model, path)
-    other = Small()
-    load_weights(other, path)
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
-    with pytest.raises(ValueError, match=r"weights\.safetensors: the weights of another network"):
-        load_weights(sapool.load_model("sapool:tiny"), path)
-    with pytest.raises(ValueError, match=r"x\.safetensors: no such file"):
-        load_weights(other, tmp_path / "x.safetensors")
-    (tmp_path / "bad.safetensors").write_text("hello")
-    with pytest.raises(ValueError, match=r"bad\.safetensors: not a safetensors file"):
-        load_weights(other, tmp_path / "bad.safetensors")
+@pytest.mark.parametrize("steps", [2, 6, 7, 12, 20])
+def test_everything_with_a_state_comes_back(steps: int, tmp_path: Path) -> None:
+    unbroken = network(dropout=0.3)
+    expected = train(unbroken, blobs(), EVERYTHING, tmp_path / "unbroken")
+    with pytest.raises(StopError):
+        train(network(dropout=0.3), blobs(), EVERYTHING, tmp_path / "broken", reporter=StopAfter(steps))
+    resumed = network(dropout=0.3)
+    assert untimed(train(resumed, blobs(), EVERYTHING, tmp_path / "broken")) == untimed(expected)
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_decay_is_on_weight_matrices_only() -> None:
-    from sapool.training.classification import Classifier
+def _script(module: str, *arguments: str, launcher: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-m", *launcher, module, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
-    model = sapool.load_model("sapool:tiny", 10)
-    model = sapool.apply_plan(model, sapool.make_plan(model, 64)).model
-    module = Classifier(copy.deepcopy(model), CONFIG, 10)
-    decayed, others = module.configure_optimizers()["optimizer"].param_groups
-    assert decayed["weight_decay"] == 0.01
-    assert others["weight_decay"] == 0
-    assert min(p.dim() for p in decayed["params"]) == 2
-    names = {id(p): name for name, p in module.model.named_parameters()}
-    assert all("position" in names[id(p)] or p.dim() == 1 for p in others["params"])
-    assert len(decayed["params"]) + len(others["params"]) == len(names)
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
+    found = json.loads(_script("tests.training.killed_run", str(tmp_path)))
+    assert found["kills"] >= 4
+    assert found["same weights"]
+    assert found["broken log"] == found["unbroken log"]
+    assert untimed(TrainRecord(**found["broken"])) == untimed(TrainRecord(**found["unbroken"]))
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module")
+    outcomes = []
+    for name, launcher in (("one", ()), ("two", torchrun)):
+        _script("tests.training.shared_run", str(tmp_path / name), launcher=launcher)
+        outcomes.append(json.loads((tmp_path / name / "outcome.json").read_text()))
+    one, two = (list(csv.DictReader(outcome["log"].splitlines())) for outcome in outcomes)
+    assert len(one) == len(two) == 3
+    for alone, shared in zip(one, two, strict=True):
+        assert float(shared["train_loss"]) == pytest.approx(float(alone["train_loss"]), abs=1e-5)
+        assert shared["val_accuracy"] == alone["val_accuracy"]
+    assert untimed(TrainRecord(**outcomes[0]["record"])) == untimed(TrainRecord(**outcomes[1]["record"]))
+
+
+def test_ctrl_c_can_be_gone_on_with(tmp_path: Path) -> None:
+    class CtrlC(StopAfter):
+        def advance(self, text: str = "") -> None:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    expected = train(network(), blobs(), EVERYTHING, tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), blobs(), EVERYTHING, tmp_path / "broken", reporter=CtrlC(9))
+    assert untimed(train(network(), blobs(), EVERYTHING, tmp_path / "broken")) == untimed(expected)
+
+
+@pytest.mark.parametrize("hardware", [Hardware(channels_last=False), Hardware(precision="bf16-mixed")])
+def test_how_it_is_executed_changes_only_the_rounding(hardware: Hardware, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=8, batch_size=10, learning_rate=0.05)
+    expected = train(network(), blobs(8), config, tmp_path / "plain")
+    assert expected.test_accuracy > 0.8
+    model = network()
+    found = train(model, blobs(8), config, tmp_path / "other", hardware=hardware)
+    assert found.test_accuracy == pytest.approx(expected.test_accuracy, abs=0.06)  # two of 37 images
+    assert model.get_parameter("conv.weight").dtype == torch.float32
+    assert model.get_parameter("conv.weight").is_contiguous()

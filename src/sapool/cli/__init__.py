@@ -14,11 +14,16 @@ try:
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
+from sapool.cli.compare import compare
+from sapool.cli.data import data
+from sapool.cli.data_make import make
 from sapool.cli.export import export, measure
 from sapool.cli.fit import fit
 from sapool.cli.memory import boards, profile
 from sapool.cli.optimize import optimize
 from sapool.cli.plan import plan
+from sapool.cli.prune import prune
+from sapool.cli.train import train
 from sapool.optional import explain_missing
 
 __all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "app", "main", "parse_size"]
@@ -33,8 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, plan, profile, export, measure, optimize, boards):
+for command in (fit, compare, plan, profile, train, prune, export, measure, optimize, boards):
     app.command()(command)
+data.command("make")(make)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -28,7 +28,9 @@ _CHECKED_IMAGES = 32
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Network: sapool:tiny, timm:NAME or torchvision:NAME.")],
+    model: Annotated[
+        str, typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME; or a folder of sapool train.")
+    ],
     out: Annotated[Path, typer.Option(help="The .tflite to write.")] = Path("model.tflite"),
     input_size: InputSize = 64,
     num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
@@ -47,7 +49,9 @@ def export(
     """Quantise a network to int8, write it as .tflite, measure its arena and check its health.
 
     Without --weights the network is untrained: its arena is right, its answers are not. --passes list names the
-    rewrites and what each does.
+    rewrites and what each does. A folder of sapool train brings its network, plan, weights, size and data along.
+
+    Example: sapool export runs/first --out model.tflite
 
     Example: sapool export sapool:tiny --plan runs/X/avg/plan.json --weights runs/X/avg/weights.safetensors
     """
@@ -57,10 +61,8 @@ def export(
     for path in (out, onnx, pte):
         _check_free(path, force)
     from sapool.export import export_int8, measure_arena
-    from sapool.training import load_data
 
-    calibration = list(load_data(data, input_size).calibration())
-    network = _network(model, num_classes, input_size, plan, weights)
+    network, calibration, input_size = _subject(model, data, num_classes, input_size, plan, weights)
     with tempfile.TemporaryDirectory() as folder:
         twins = (Path(folder) / "float.tflite", Path(folder) / "flat.tflite") if health else (None, None)
         record = export_int8(network, calibration, out, passes=passes, float_path=twins[0], flat_path=twins[1])
@@ -159,6 +161,22 @@ def _other_formats(network: nn.Module, input_size: int, onnx: Path | None, pte: 
 
         made["pte"] = export_executorch(network, input_size, pte)
     return made
+
+
+def _subject(
+    model: str, data: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None
+) -> tuple[nn.Module, list[Tensor], int]:
+    """Return the network, what to calibrate it with, and its input size: a run's folder knows all three."""
+    from sapool.cli.run_folder import read_run
+    from sapool.training import load_data
+
+    if not Path(model).is_dir():
+        calibration = list(load_data(data, input_size).calibration())
+        return _network(model, num_classes, input_size, plan, weights), calibration, input_size
+    if plan is not None or weights is not None:
+        raise ValueError(f"{model} is a run's folder and has its own plan and weights: leave --plan and --weights out")
+    run = read_run(Path(model))
+    return run.network(), list(run.data().calibration()), int(run.config["input_size"])
 
 
 def _network(model: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
 from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
-from sapool.export.interpreters import InterpreterError, measure_arena, run_interpreter
+from sapool.export.interpreters import InterpreterError, measure_arena, measure_latency, run_interpreter
 from sapool.export.litert import ExportError, export_int8
 from sapool.export.onnx import OnnxRecord, export_onnx
 from sapool.export.optimize import OptimizeRecord, optimize_tflite
@@ -31,6 +31,7 @@ __all__ = [
     "export_int8",
     "export_onnx",
     "measure_arena",
+    "measure_latency",
     "model_header",
     "optimize_tflite",
     "randomize_norms",

@@ -25,6 +25,7 @@ Engine = Literal["tflm", "litert"]
 
 # Only touched pages cost memory, and the measured head and tail do not depend on it.
 ARENA_LIMIT_BYTES = 512 << 20
+TIMED_INFERENCES = 30
 _WORKER = Path(__file__).with_name("worker.py")
 _PROBE_MARK = "@probe "  # stands before a file's name where the worker loads it
 _LACKING = "Failed to get registration from op code"
@@ -99,6 +100,24 @@ def run_interpreter(engine: Engine, path: str | Path, inputs: NDArray[Any]) -> N
     return _run(engine, Path(path), inputs).outputs
 
 
+def measure_latency(path: str | Path) -> float:
+    """Return the median time of one inference on LiteRT's optimised kernels, one thread, in milliseconds.
+
+    It is this machine's, and no micro-controller's: good for one pooling beside another.
+
+    Raises:
+        InterpreterError: the interpreter refuses the model or aborts.
+    """
+    taken, _ = input_output(load_tflite(path))
+    require(_NAMES["litert"][1], "deploy", "running LiteRT")
+    inputs = np.zeros((TIMED_INFERENCES + 3, *taken.shape[1:]), taken.dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        done = _work("time", Path(path), inputs, Path(folder))
+        if done.returncode != 0:
+            raise _failure("litert", Path(path), inputs[:1], done)
+        return float(np.median(np.load(Path(folder) / _OUTPUTS))) * 1000
+
+
 def trace_tensors(path: str | Path, inputs: NDArray[Any], tensors: Sequence[int]) -> Iterator[dict[int, NDArray[Any]]]:
     """Run a ``.tflite`` on LiteRT's reference kernels and yield what it holds in between, one inference at a time.
 
@@ -154,7 +173,7 @@ def _run(engine: Engine, path: Path, inputs: NDArray[Any]) -> _Run:
 
 
 def _work(
-    engine: Engine | Literal["trace", "probe"], path: Path, inputs: NDArray[Any], folder: Path
+    engine: Engine | Literal["trace", "time", "probe"], path: Path, inputs: NDArray[Any], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run the worker; its outputs come into ``folder``."""
     given = folder / "inputs.npy"

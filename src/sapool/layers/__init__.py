@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from sapool.choices import suggest
-from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, has_hooks
+from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention
 from sapool.layers.attention_strided import AttentionStridedPool2d
 from sapool.layers.basic import AvgPool2d, MaxPool2d, StridedConv2d
 from sapool.layers.blur import BlurPool2d
@@ -26,6 +26,7 @@ from sapool.layers.rnn import RNNPool2d
 from sapool.layers.self_attentive import CollapseWarning, SelfAttentivePool1d, SelfAttentivePool2d
 from sapool.layers.soft import SoftPool2d, WindowSoftmax, softmax_average
 from sapool.layers.space_to_depth import SpaceToDepthPool2d
+from sapool.layers.tiles import has_hooks
 from sapool.layers.weighted import WeightedWindow, reduce_before_weighting, weighted_average
 from sapool.layers.window import Pair, Window, WindowPool2d, as_pair
 

@@ -9,19 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.layers.tiles import has_hooks, pointwise, trains_on_cpu
 from sapool.layers.window import Pair
+
+# Up to this many scores a head, products of matrices train faster on a CPU than the fused kernel, and the scores that
+# they keep are small (64 tokens: 16 KiB).
+FEW_SCORES = 64 * 64
 
 
 def embedding_width(in_channels: int, num_heads: int, embed_ratio: float) -> int:
     """Return E = max(1, round(r C / heads)) heads, with Python's banker's rounding (WACV 2023, authors' code)."""
     return max(1, round(embed_ratio * in_channels / num_heads)) * num_heads
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody looks at, or changes, what goes into or out of ``module``."""
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
 
 
 class PatchBatchNorm2d(nn.BatchNorm2d):
@@ -133,7 +131,30 @@ class TokenAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Attend over ``tokens`` (N, E, h, w); returns the same shape."""
-        return self.attend(tokens, self.keys_and_values(self.cap_keys(tokens)))
+        kept = self.cap_keys(tokens)
+        if self._is_small(tokens, kept):
+            return self._attend_in_training(tokens, kept)
+        return self.attend(tokens, self.keys_and_values(kept))
+
+    def _is_small(self, tokens: Tensor, kept: Tensor) -> bool:
+        """Whether ``tokens`` and the ``kept`` (N, E, h, w) train on a CPU, are few, and nobody looks on."""
+        if self.plain_scores != 0 or not (trains_on_cpu(tokens) and trains_on_cpu(kept)):
+            return False
+        if tokens.shape[2:].numel() * kept.shape[2:].numel() > FEW_SCORES:
+            return False
+        parts = (self.query, self.key, self.value, self.project)
+        return all(type(part) is nn.Linear and not has_hooks(part) for part in parts)
+
+    def _attend_in_training(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """The same attention with channels before tokens throughout, as the map has them: nothing is transposed."""
+        (n, embed_dim), width = tokens.shape[:2], tokens.shape[1] // self.num_heads
+        scale, sources = width**-0.5, kept.flatten(2)
+        query = pointwise(tokens.flatten(2), self.query.weight * scale, self.query.bias * scale)
+        key, value = (pointwise(sources, part.weight, part.bias) for part in (self.key, self.value))
+        query, key, value = (part.view(n * self.num_heads, width, -1) for part in (query, key, value))
+        shares = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
+        attended = (value @ shares.transpose(1, 2)).view(n, embed_dim, -1)
+        return pointwise(attended, self.project.weight, self.project.bias).view(tokens.shape)
 
     def keys_and_values(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values of the ``kept`` tokens (N, E, h, w), each (N, heads, K, E / heads)."""
@@ -151,8 +172,7 @@ class TokenAttention(nn.Module):
         plain = type(self.project) is nn.Linear and not has_hooks(self.project)
         if not like.is_contiguous() or not plain:
             return as_map(self.project(attended), like.shape[2], like.shape[3])
-        weight = self.project.weight.expand(attended.shape[0], -1, -1)
-        return torch.baddbmm(self.project.bias[:, None], weight, attended.transpose(1, 2)).view(like.shape)
+        return pointwise(attended.transpose(1, 2), self.project.weight, self.project.bias).view(like.shape)
 
 
 def as_sequence(tokens: Tensor) -> Tensor:

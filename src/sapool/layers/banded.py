@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sapool.layers.attention import LearnedPosition2d, TokenAttention, has_hooks
+from sapool.layers.attention import LearnedPosition2d, TokenAttention
+from sapool.layers.tiles import has_hooks
 from sapool.layers.weighted import reduce_before_weighting
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def worth_bands(pool: SelfAttentivePool2d, x: Tensor) -> bool:
     ):
         return False
     plain = window.is_tiling and window.form != "general" and pool.restoration == "nearest" and pool.border == "pad"
-    if not plain or x.device.type != "cpu" or not x.is_contiguous():
+    if not plain or pool.combine != "weight" or x.device.type != "cpu" or not x.is_contiguous():
         return False
     tokens = x.shape[2] * x.shape[3] / math.prod(pool.patch_size)
     return tokens * pool.attention.query.in_features * x.element_size() > LARGE_MAP

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.banded import pool_in_bands, worth_bands
+from sapool.layers.context import AttendedContext
 from sapool.layers.soft import WindowSoftmax
+from sapool.layers.tiles import convolve_tiles
 from sapool.layers.weighted import (
     WeightedWindow,
     crop,
@@ -28,6 +30,7 @@ from sapool.layers.window import Pair, WindowPool2d, as_pair, at_least_float
 
 Gate = Literal["exp_sigmoid", "exp", "sigmoid"]
 Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]
+Combine = Literal["weight", "context", "both"]
 
 # exp(80) and exp(-80) are float32 numbers.
 LARGEST_GAIN = 80.0
@@ -71,6 +74,10 @@ class SelfAttentivePool2d(WindowPool2d):
         count_include_pad: whether zeros around the map count in an un-normalised average, as in ``nn.AvgPool2d``.
         init: ``"random"``, or ``"average"``: weights start equal, so that a normalised pool starts as average pooling
             (an un-normalised one as a multiple of it).
+        combine: what the attention is for: ``"weight"``, the paper's, weights every window; ``"context"`` leaves the
+            window a plain average and adds what was attended to, mapped to C channels (:mod:`sapool.layers.context`);
+            ``"both"`` adds it to the weighted window. The added context starts at zero. With ``"context"`` there is no
+            weight: what concerns it (normalisation, restoration, gate, gain, ``init``) has no effect.
         allow_collapse: build a configuration whose weights cancel, with a :class:`CollapseWarning`.
 
     Raises:
@@ -79,6 +86,7 @@ class SelfAttentivePool2d(WindowPool2d):
     """
 
     window: WeightedWindow
+    restore: nn.Conv2d  # absent with combine="context"
 
     def __init__(
         self,
@@ -104,6 +112,7 @@ class SelfAttentivePool2d(WindowPool2d):
         restore_norm: bool = True,
         count_include_pad: bool = True,
         init: Literal["random", "average"] = "random",
+        combine: Combine = "weight",
         allow_collapse: bool = False,
     ) -> None:
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
@@ -111,11 +120,13 @@ class SelfAttentivePool2d(WindowPool2d):
         self.num_heads, self.restoration, self.border = num_heads, restoration, border
         # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.export.passes.affine_gate.
         self.gate: Gate | Literal["affine_sigmoid"] = gate
-        self.gain = gain
+        self.gain, self.combine = gain, combine
         self._check(embed_ratio, max_keys, position, position_size, embedding, init)
-        base = self.window
+        base, weighs = self.window, combine != "context"
         self.window = WeightedWindow(
-            base.kernel_size, base.stride, base.padding, base.ceil_mode, self._grain, window_norm, count_include_pad
+            *(base.kernel_size, base.stride, base.padding, base.ceil_mode, self._grain),
+            normalize=window_norm and weighs,
+            count_include_pad=count_include_pad,
         )
         self._check_collapse(allow_collapse)
         embed_dim = embedding_width(in_channels, num_heads, embed_ratio)
@@ -123,12 +134,16 @@ class SelfAttentivePool2d(WindowPool2d):
         self.embed_norm = PatchBatchNorm2d(embed_dim) if embed_norm else None
         self.position = LearnedPosition2d(embed_dim, position_size) if position == "learned" else None
         self.attention = TokenAttention(embed_dim, num_heads, max_keys)
-        out_channels = in_channels * (math.prod(self.patch_size) if restoration == "pixel_shuffle" else 1)
-        self.restore = nn.Conv2d(embed_dim, out_channels, 1)
-        self.restore_norm = PatchBatchNorm2d(out_channels) if restore_norm else None
-        self.softmax = WindowSoftmax(gain if gate == "exp_sigmoid" else None) if self._uses_softmax() else None
-        if init == "average":
-            self._start_as_average()
+        self.restore_norm, self.softmax, self.context = None, None, None
+        if weighs:
+            out_channels = in_channels * (math.prod(self.patch_size) if restoration == "pixel_shuffle" else 1)
+            self.restore = nn.Conv2d(embed_dim, out_channels, 1)
+            self.restore_norm = PatchBatchNorm2d(out_channels) if restore_norm else None
+            self.softmax = WindowSoftmax(gain if gate == "exp_sigmoid" else None) if self._uses_softmax() else None
+            if init == "average":
+                self._start_as_average()
+        if combine != "weight":
+            self.context = AttendedContext(embed_dim, in_channels, replace(self.window, patch_size=self.patch_size))
 
     @classmethod
     def paper(
@@ -164,6 +179,7 @@ class SelfAttentivePool2d(WindowPool2d):
         self.check_choice("gate", self.gate, ("exp_sigmoid", "exp", "sigmoid"))
         self.check_choice("embedding", embedding, ("dense", "separable"))
         self.check_choice("init", init, ("random", "average"))
+        self.check_choice("combine", self.combine, ("weight", "context", "both"))
         if not 0 < self.gain <= LARGEST_GAIN:
             raise ValueError(f"{self.label}: gain must be over 0 and at most {LARGEST_GAIN:g}, got {self.gain}")
         if self.gain != 1 and self.gate != "exp_sigmoid":
@@ -220,10 +236,10 @@ class SelfAttentivePool2d(WindowPool2d):
         return tokens + self.position(tokens.shape[2], tokens.shape[3])
 
     def _embed(self, x: Tensor) -> Tensor:
-        return self._tokens(self.embed(self.pad_to_patches(x) if self.border == "pad" else x))
+        return self._tokens(convolve_tiles(self.embed, self.pad_to_patches(x) if self.border == "pad" else x))
 
     def _restore(self, attended: Tensor, repeats: int = 1) -> Tensor:
-        logit = self.restore(attended)
+        logit = convolve_tiles(self.restore, attended)
         norm: nn.Module | None = self.restore_norm
         if isinstance(norm, PatchBatchNorm2d):
             logit = norm(logit, repeats)
@@ -278,9 +294,11 @@ class SelfAttentivePool2d(WindowPool2d):
         stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.patch_size, strict=True))
         window = replace(self.window, patch_size=(1, 1)) if stretch else self.window
         # Reduced first: on a micro-controller x can then die before the attention runs.
-        reduced = reduce_before_weighting(x, window)
-        logit = self._logit(self.attention(self._embed(x)), size, stretch)
-        return self._average(reduced, logit, window)
+        weighs = self.combine != "context"
+        reduced = reduce_before_weighting(x, window) if weighs else window.average(x, window.count_include_pad)
+        attended = self.attention(self._embed(x))
+        pooled = self._average(reduced, self._logit(attended, size, stretch), window) if weighs else reduced
+        return pooled if self.context is None else pooled + self.context(attended, size, stretch)
 
     def _average(self, reduced: Tensor, logit: Tensor, window: WeightedWindow) -> Tensor:
         if self.softmax is None:
@@ -303,7 +321,7 @@ class SelfAttentivePool2d(WindowPool2d):
             super().extra_repr(),
             f"patch_size={self.patch_size}, window_norm={self.window.normalize}, max_keys={self.attention.max_keys}",
         ]
-        usual = {"restoration": "nearest", "border": "pad", "gate": "exp_sigmoid", "gain": 1.0}
+        usual = {"restoration": "nearest", "border": "pad", "gate": "exp_sigmoid", "gain": 1.0, "combine": "weight"}
         shown += [f"{k}={getattr(self, k)!r}" for k, default in usual.items() if getattr(self, k) != default]
         return ", ".join(shown)
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sapool.layers.tiles import SpreadTiles, trains_on_cpu
 from sapool.layers.window import Pair, Window
 
 Form = Literal["pool_first", "pool_once", "general"]
@@ -88,7 +89,9 @@ def reduce_before_weighting(x: Tensor, window: WeightedWindow) -> Tensor:
 
 def upsample_nearest(weight: Tensor, factor: Pair, size: Pair) -> Tensor:
     """Repeat every pixel of ``weight`` (N, C, h, w) ``factor`` times a side and crop to ``size``: (N, C, *size)."""
-    if factor != (1, 1):
+    if factor != (1, 1) and trains_on_cpu(weight):
+        weight = SpreadTiles.of(weight, factor)
+    elif factor != (1, 1):
         weight = F.interpolate(weight, size=(weight.shape[2] * factor[0], weight.shape[3] * factor[1]), mode="nearest")
     return crop(weight, size)
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.layers.tiles import TileSums, sum_tiles, trains_on_cpu
+
 Pair = tuple[int, int]
 
 
@@ -135,17 +137,13 @@ def _sums_are_faster(x: Tensor, kernel_size: Pair) -> bool:
 
 
 def _average_tiles(x: Tensor, kernel_size: Pair) -> Tensor:
-    """Average tiles side by side as sums of whole rows, then of every n-th column.
+    """Average tiles that lie side by side as sums of whole rows, then of every n-th column.
 
     The sums run along the fast axis; ``F.avg_pool2d`` of a contiguous map on a CPU does not, and takes twice as long
     (``benchmarks/pooling_speed.py``).
     """
-    (rows, columns), (n, c, height, width) = kernel_size, x.shape
-    sums = x.view(n, c, height // rows, rows, width).sum(3)
-    total = sums[..., 0::columns]
-    for column in range(1, columns):
-        total = total + sums[..., column::columns]
-    return total * (1 / (rows * columns))
+    sums = TileSums.of(x, kernel_size) if trains_on_cpu(x) else sum_tiles(x, kernel_size)
+    return sums * (1 / (kernel_size[0] * kernel_size[1]))
 
 
 class WindowPool2d(nn.Module):

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
 
+from sapool.choices import suggest
+from sapool.export.passes import FILE_PASSES, apply_file_passes
 from sapool.graph import InputSize, as_input_size
 from sapool.layers import check_pool_name
-from sapool.memory import ArenaGraph, buffers_of, flash_bytes_of, greedy_offsets, head_of, macs_of, tail_bytes
+from sapool.memory import (
+    ArenaGraph,
+    arena_graph_of,
+    buffers_of,
+    fixed_offsets,
+    flash_bytes_of,
+    greedy_offsets,
+    head_of,
+    macs_of,
+    tail_bytes,
+)
+from sapool.memory.skeleton import skeleton_of
 from sapool.optional import require
 from sapool.placement import PLACEMENTS
-from sapool.plan import supported_sites
+from sapool.plan import Stride, supported_sites
 from sapool.records import PoolingPlan, Reporter, SilentReporter
 from sapool.search.predictor import Predictor
 from sapool.search.space import AXES, Choice, Space, stride_choices
 from sapool.tracer import ShapeDecisionError
 
+# A plan that needs more than so many budgets as converted is not looked at again: tiles save no more.
+_MOST_OVER = 3
 # So many plans are predicted one by one in some ten seconds; in a larger space as many are chosen by optuna.
 MOST_PREDICTED = 1000
 
@@ -107,15 +122,19 @@ def search_plans(
     num_heads: Sequence[int] = (1, 2),
     patch_factors: Sequence[int] = (1, 2),
     max_keys: Sequence[int] = (256,),
+    strides: Sequence[Sequence[Stride]] = (),
+    pool_sites: Sequence[str] | None = None,
+    pool_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
     trials: int = MOST_PREDICTED,
+    second_looks: int = 0,
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> PlanSearch:
     """Search over strides, pooling and its keywords, placement and input size for plans under a budget.
 
-    The network's whole reduction is kept: strides move between sites. Memory is predicted, not measured, in
-    milliseconds a plan. A space of at most ``trials`` plans is gone through; of a larger one optuna (NSGA-II on RAM and
-    the proxy) chooses that many.
+    The network's whole reduction is kept, unless ``strides`` are given: they move between sites. Memory is predicted,
+    not measured, in milliseconds a plan. A space of at most ``trials`` plans is gone through; of a larger one optuna
+    (NSGA-II on RAM and the proxy) chooses that many.
 
     Args:
         model: a network that torch.fx can trace.
@@ -129,7 +148,13 @@ def search_plans(
         num_heads: heads to try (self-attentive pooling).
         patch_factors: patches to try, as multiples of what :func:`sapool.make_plan` takes (self-attentive pooling).
         max_keys: most keys to try (self-attentive pooling).
+        strides: the only strides to try, one entry a site each, as :func:`sapool.make_plan` takes them.
+        pool_sites: the only sites that may hold pools, by name; the others' convolutions do the whole reduction.
+        pool_kwargs: keywords that a pooling always has, by its name; what they fix is not searched.
         trials: how many plans to predict at most.
+        second_looks: of each pooling, so many plans that are over the RAM budget as the converter writes them are
+            predicted again with all that the export does to the file (tiles, order, offline plan): those that keep most
+            of the network first. A second or more each.
         seed: of the guided search.
         reporter: is told the progress.
 
@@ -137,25 +162,31 @@ def search_plans(
         All that was predicted, ranked, and the Pareto front of RAM against MACs.
 
     Raises:
-        ValueError: unknown pooling or placement, a budget under 1, no site to plan, or no plan that is possible.
+        ValueError: unknown pooling, placement or site, a budget under 1, no site to plan, or no possible plan.
     """
     _check(ram_bytes, flash_bytes, macs, trials, pools, placements)
     sites = supported_sites(model, input_size)
+    _check_sites(pool_sites, [site.name for site in sites])
+    fixed = {name: dict(kwargs) for name, kwargs in (pool_kwargs or {}).items()}
+    attention = fixed.get("self_attentive", {})
     sizes = dict.fromkeys(as_input_size(size) for size in (input_size, *input_sizes))
     space = Space(
         tuple(sizes),
         tuple(dict.fromkeys(pools)),
-        tuple(stride_choices([site.reduction for site in sites])),
+        tuple(map(tuple, strides)) or tuple(stride_choices([site.reduction for site in sites])),
         tuple(placements),
-        tuple(num_heads),
-        tuple(patch_factors),
-        tuple(max_keys),
+        (attention["num_heads"],) if "num_heads" in attention else tuple(num_heads),
+        (1,) if "patch_size" in attention else tuple(patch_factors),
+        (attention["max_keys"],) if "max_keys" in attention else tuple(max_keys),
     )
     search = _Search(model, ram_bytes, flash_bytes, macs, reporter or SilentReporter())
+    search.pool_sites, search.pool_kwargs = pool_sites, fixed
     if len(space) <= trials:
         search.go_through(space)
     else:
         search.choose(space, trials, seed)
+    if second_looks:
+        search.look_again(space.pools, second_looks)
     return search.result(space)
 
 
@@ -179,6 +210,12 @@ def _check(
             raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
 
 
+def _check_sites(pool_sites: Sequence[str] | None, known: Sequence[str]) -> None:
+    for name in pool_sites or ():
+        if name not in known:
+            raise ValueError(f"the network has no site {name!r}: {suggest(name, known)}")
+
+
 class _Search:
     """Predicts plans, each once, and keeps what it found."""
 
@@ -187,6 +224,8 @@ class _Search:
     ) -> None:
         self.model, self.reporter = model, reporter
         self.ram_bytes, self.flash_bytes, self.macs = ram_bytes, flash_bytes, macs
+        self.pool_sites: Sequence[str] | None = None
+        self.pool_kwargs: dict[str, dict[str, Any]] = {}
         self._predictors: dict[tuple[int, int, int], Predictor] = {}
         self.found: dict[Choice, PlanCandidate | None] = {}
         self.refused = ""
@@ -223,6 +262,32 @@ class _Search:
         finally:
             self.reporter.finish()
 
+    def look_again(self, pools: Sequence[str], most: int) -> None:
+        """Predict as they are exported the plans that only the RAM budget rules out, the largest networks first."""
+        chosen: list[tuple[Choice, PlanCandidate]] = []
+        for pool in pools:
+            over = [(choice, c) for choice, c in self.found.items() if c and choice.pool == pool and self._may_fit(c)]
+            chosen += sorted(over, key=lambda pair: (-pair[1].network_macs, pair[1].total_bytes))[:most]
+        self.reporter.start(f"{len(chosen):,} plans as they are exported", len(chosen))
+        try:
+            for choice, candidate in chosen:
+                made = self._candidate(choice, candidate.plan, self._exported(choice, candidate.plan))
+                # The proxy counts the network, not what tiles compute twice.
+                self.found[choice] = replace(made, network_macs=candidate.network_macs)
+                self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {made.total_bytes:,} bytes")
+        finally:
+            self.reporter.finish()
+
+    def _may_fit(self, c: PlanCandidate) -> bool:
+        others = _shares(0, c.flash_bytes, c.macs, self.ram_bytes, self.flash_bytes, self.macs)
+        tiled = c.tail_bytes < self.ram_bytes < c.total_bytes <= _MOST_OVER * self.ram_bytes
+        return tiled and max(others, default=0.0) <= 1
+
+    def _exported(self, choice: Choice, plan: PoolingPlan) -> ArenaGraph:
+        file = skeleton_of(self._predictors[choice.size].graph(plan))
+        apply_file_passes(file, tuple(FILE_PASSES))
+        return arena_graph_of(file)
+
     def predict(self, choice: Choice) -> PlanCandidate | None:
         """Return a choice's plan and what it needs, or None where it is impossible."""
         if choice not in self.found:
@@ -236,14 +301,26 @@ class _Search:
         if choice.size not in self._predictors:
             self._predictors[choice.size] = Predictor(self.model, choice.size)
         predictor = self._predictors[choice.size]
-        plan = predictor.plan(choice.pool, choice.strides, choice.placement, choice.keywords())
+        kwargs = choice.keywords() | self.pool_kwargs.get(choice.pool, {})
+        plan = predictor.plan(choice.pool, self._spread(choice, predictor), choice.placement, kwargs)
         if choice.patch_factor not in (None, 1):
             plan = _with_larger_patches(plan, choice.patch_factor or 1)
         return self._candidate(choice, plan, predictor.graph(plan))
 
+    def _spread(self, choice: Choice, predictor: Predictor) -> list[Stride]:
+        """Return a choice's strides, whole on the convolution where no pool may stand."""
+        sites = predictor.sites
+        if self.pool_sites is None or len(choice.strides) != len(sites):
+            return list(choice.strides)  # a wrong number is refused, with its reason, where plans are made
+        return [
+            stride if isinstance(stride, tuple) or site.name in self.pool_sites else (stride, 1)
+            for site, stride in zip(sites, choice.strides, strict=True)
+        ]
+
     def _candidate(self, choice: Choice, plan: PoolingPlan, graph: ArenaGraph) -> PlanCandidate:
         buffers = buffers_of(graph)
-        head, tail, flash = head_of(buffers, greedy_offsets(buffers)), tail_bytes(graph), flash_bytes_of(graph)
+        head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
+        tail, flash = tail_bytes(graph), flash_bytes_of(graph)
         counted = [(operator.module, macs_of(graph, operator)) for operator in graph.operators]
         macs = sum(count for _, count in counted)
         return PlanCandidate(

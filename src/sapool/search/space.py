@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.plan import Stride
+
 MOST_STRIDE = 8
 
 
@@ -42,7 +44,7 @@ class Choice:
 
     size: tuple[int, int, int]
     pool: str
-    strides: tuple[int, ...]
+    strides: tuple[Stride, ...]
     placement: str
     num_heads: int | None = None
     patch_factor: int | None = None
@@ -73,7 +75,7 @@ class Space:
 
     sizes: tuple[tuple[int, int, int], ...]
     pools: tuple[str, ...]
-    strides: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[Stride, ...], ...]
     placements: tuple[str, ...] = ("block",)
     num_heads: tuple[int, ...] = (1, 2)
     patch_factors: tuple[int, ...] = (1, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,108 +12,30 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-import torch.nn.functional as F
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from sapool.graph import evaluating
-from sapool.records import Reporter, SilentReporter, TrainRecord, write_bytes_atomically
-from sapool.training.config import TrainConfig
-from sapool.training.data import DataSplits, Images, eval_loader, train_loader
+from sapool.records import Reporter, SilentReporter, TrainRecord
+from sapool.training.checkpoints import (
+    AtomicCheckpoints,
+    Keeper,
+    Patience,
+    last_epoch,
+    read_checkpoint,
+    resume_from,
+    score_of,
+)
+from sapool.training.classifier import Classifier
+from sapool.training.config import Hardware, Processes, TrainConfig, processes
+from sapool.training.data import DataSplits, Images
+from sapool.training.ema import MovingAverage
+from sapool.training.loading import Batches, eval_loader, train_loader
+from sapool.training.progress import EpochLog, Progress
 
-Batch = tuple[Tensor, Tensor]
-
-
-class DivergedError(ValueError):
-    """The loss is no longer a finite number; the last good checkpoint is kept."""
-
-
-class Classifier(lightning.LightningModule):
-    """A network under cross-entropy, AdamW and a one-cycle learning rate."""
-
-    def __init__(self, model: nn.Module, config: TrainConfig, total_steps: int) -> None:
-        super().__init__()
-        self.model, self.config, self.total_steps = model, config, total_steps
-        self._right = self._seen = 0
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch: images (N, C, H, W), labels (N,)."""
-        images, labels = batch
-        loss = F.cross_entropy(self.model(images), labels, label_smoothing=self.config.label_smoothing)
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, step {batch_idx + 1}: "
-                f"lower learning_rate (now {self.config.learning_rate}); the last good checkpoint is kept"
-            )
-        return loss
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make whatever is random in a step depend on the seed and the step alone, so that a restart repeats it."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
-
-    def on_validation_epoch_start(self) -> None:
-        """Start counting."""
-        self._right = self._seen = 0
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the right answers of one batch."""
-        images, labels = batch
-        self._right += int((self.model(images).argmax(1) == labels).sum())
-        self._seen += len(labels)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch's validation accuracy."""
-        self.log("val_accuracy", self._right / self._seen)
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW (decay on weight matrices only) and its one-cycle schedule."""
-        decayed = [m.weight for m in self.model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-        chosen = {id(p) for p in decayed}
-        others = [p for p in self.model.parameters() if id(p) not in chosen]
-        groups = [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.learning_rate, total_steps=self.total_steps, pct_start=0.2
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class _Progress(Callback):
-    """Tells the reporter about every step, and keeps the time spent across restarts."""
-
-    def __init__(self, reporter: Reporter, name: str, config: TrainConfig, steps_per_epoch: int) -> None:
-        self.reporter, self.name = reporter, name
-        self.total, self.steps_per_epoch, self.epochs = config.epochs * steps_per_epoch, steps_per_epoch, config.epochs
-        self.seconds, self._since = 0.0, time.monotonic()
-        self._val: float | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds + time.monotonic() - self._since}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = float(state_dict["seconds"])
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._since = time.monotonic()
-        self.reporter.start(self.name, self.total)
-        for _ in range(trainer.current_epoch * self.steps_per_epoch):
-            self.reporter.advance()
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
-        known = "" if self._val is None else f", validation {self._val:.1%}"
-        self.reporter.advance(f"epoch {trainer.current_epoch + 1}/{self.epochs}{known}")
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._val = float(trainer.callback_metrics["val_accuracy"])
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.seconds += time.monotonic() - self._since
-        self.reporter.finish()
+_EVAL_BATCH = 128
+# Lightning's advice that does not apply: the user chooses the workers, and figures are summed before they are logged.
+_SAID_IN_VAIN = (".*does not have many workers.*", ".*exists and is not empty.*", ".*sync_dist=True.*")
 
 
 def train(
@@ -125,73 +46,91 @@ def train(
     *,
     reporter: Reporter | None = None,
     name: str = "training",
+    hardware: Hardware | None = None,
+    teacher: nn.Module | None = None,
 ) -> TrainRecord:
-    """Train ``model`` in place; it ends with the weights of its best epoch on validation, in eval mode.
+    """Train ``model`` in place; it ends with the weights of its best epoch on validation, on the CPU, in eval mode.
 
     A checkpoint is written after every epoch. Called again with the same arguments after a kill, it goes on behind the
-    last finished epoch and gives the same result as an unbroken run.
+    last finished epoch and gives the same result as an unbroken run. Under ``torchrun`` every process calls it with
+    the same arguments and a folder that all of them see; only the first writes and reports.
 
     Args:
         model: network (N, C, H, W) -> (N, classes).
         data: the splits; test is used once, at the end.
-        config: the recipe.
-        folder: where checkpoints go, under ``checkpoints/``.
+        config: the recipe; its batch is the one of all processes together.
+        folder: where checkpoints go, under ``checkpoints/``, and a row of figures an epoch, under ``logs/``.
         reporter: is told the progress.
         name: stands beside the progress bar.
+        hardware: how it is executed; by default in this process, in float32.
+        teacher: a trained network for the same classes and images to learn from; it is left in eval mode.
 
     Returns:
         The outcome.
 
     Raises:
-        DivergedError: the loss is no longer finite.
+        DivergedError: the loss or its gradient is no longer finite.
+        CheckpointError: the folder holds another network's or recipe's checkpoint, or a damaged one.
+        ValueError: a batch that can't be shared out among the processes.
+        OSError: a checkpoint can't be written; the one before is kept.
         KeyboardInterrupt: Ctrl-C; the run can be gone on with.
     """
+    hardware, process, folder = hardware or Hardware(), processes(), Path(folder)
     torch.manual_seed(config.seed)
-    loader = train_loader(data, config.batch_size, config.seed)
-    classifier = Classifier(model, config, config.epochs * len(loader))
-    progress = _Progress(reporter or SilentReporter(), name, config, len(loader))
-    keeper = _checkpoints(Path(folder) / "checkpoints")
-    last = Path(folder) / "checkpoints" / "last.ckpt"
+    batches = train_loader(data, config.batch_size, config.seed, hardware, process)
+    classifier = Classifier(model, config, config.epochs * len(batches), data.num_classes, hardware, teacher)
+    checkpoints = folder / "checkpoints"
+    resume = resume_from(checkpoints, classifier.state_dict(), config)
+    told = (reporter if process.rank == 0 else None) or SilentReporter()
+    progress, log = Progress(told, name, config, len(batches)), EpochLog(folder, tensorboard=hardware.tensorboard)
+    keeper = Keeper(checkpoints, config)
     with _calm_lightning():
-        trainer = _trainer(config, [progress, keeper])
-        _fit(trainer, classifier, loader, eval_loader(data.val), str(last) if last.is_file() else None)
-    best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+        trainer = _trainer(config, hardware, process, [progress, log, keeper, last_epoch(checkpoints)])
+        model.to(memory_format=classifier.memory_format)
+        _fit(trainer, classifier, batches, eval_loader(data.val, _EVAL_BATCH, hardware, process), resume)
+    best = read_checkpoint(Path(keeper.best_model_path))
     classifier.load_state_dict(best["state_dict"])
-    model.to("cpu").eval()
+    model.to(trainer.strategy.root_device).eval()
+    test_accuracy = _shared_accuracy(model, eval_loader(data.test, _EVAL_BATCH, hardware, process))
+    model.to("cpu").to(memory_format=torch.contiguous_format)
     return TrainRecord(
         epochs=config.epochs,
         best_epoch=int(best["epoch"]) + 1,
-        val_accuracy=float(keeper.best_model_score),  # type: ignore[arg-type]
-        test_accuracy=evaluate(model, data.test),
+        val_accuracy=score_of(best),
+        test_accuracy=test_accuracy,
         train_seconds=progress.seconds,
+        stopped_epoch=len(log.rows),
+        images_per_second=_throughput(len(log.rows) * len(batches), batches, process, progress),
+        skipped=sum(data.skipped.values()),
     )
 
 
-def _checkpoints(folder: Path) -> ModelCheckpoint:
-    """Keep the best epoch on validation and the last one."""
-    return ModelCheckpoint(
-        folder,
-        "best",
-        monitor="val_accuracy",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-        # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
-        save_on_train_epoch_end=True,
-    )
+def _throughput(steps: int, batches: Batches, process: Processes, progress: Progress) -> float:
+    return steps * (batches.batch_size or 0) * process.world_size / max(progress.step_seconds, 1e-9)
 
 
-def _trainer(config: TrainConfig, callbacks: list[Callback]) -> lightning.Trainer:
+def _trainer(
+    config: TrainConfig, hardware: Hardware, process: Processes, callbacks: list[Callback]
+) -> lightning.Trainer:
+    several, accelerated = process.world_size > 1, hardware.accelerator != "cpu" and torch.cuda.is_available()
+    average: list[Callback] = [MovingAverage(config.ema_decay)] if config.ema_decay else []
+    patience: list[Callback] = [Patience(config.patience)] if config.patience else []
     return lightning.Trainer(
         max_epochs=config.epochs,
-        accelerator="auto",
-        devices=1,
+        accelerator=hardware.accelerator,
+        devices=process.local_size,
+        num_nodes=process.world_size // process.local_size,
+        strategy="ddp" if several else "auto",
+        precision="32-true" if hardware.precision == "32" else hardware.precision,  # type: ignore[arg-type]
+        plugins=[AtomicCheckpoints()],
         logger=False,
-        callbacks=callbacks,
+        callbacks=[*average, *patience, *callbacks],
+        use_distributed_sampler=False,
+        sync_batchnorm=several and accelerated,
+        benchmark=accelerated,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        gradient_clip_val=1.0,
     )
 
 
@@ -209,49 +148,43 @@ def _fit(trainer: lightning.Trainer, classifier: Classifier, loader: Any, val: A
 @contextmanager
 def _calm_lightning() -> Iterator[None]:
     """Leave out what Lightning says about hardware and loaders; its errors still come as exceptions."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        for said in (".*does not have many workers.*", ".*exists and is not empty.*", ".*smaller than the logging.*"):
+        for said in _SAID_IN_VAIN:
             warnings.filterwarnings("ignore", said)
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def evaluate(model: nn.Module, images: Images) -> float:
     """Return the share of ``images`` that ``model`` classifies rightly, in eval mode."""
-    right = seen = 0
-    with evaluating(model):
-        for batch, labels in eval_loader(images):
-            right += int((model(batch).argmax(1) == labels).sum())
-            seen += len(labels)
+    right, seen = _count_right(model, eval_loader(images)).tolist()
     return right / seen
 
 
-def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write the model's state as safetensors, under a temporary name first."""
-    state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    write_bytes_atomically(Path(path), save(state))
+def _shared_accuracy(model: nn.Module, share: Batches) -> float:
+    """Return the accuracy over all processes' shares."""
+    counts = _count_right(model, share)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(counts)
+    right, seen = counts.tolist()
+    return right / seen
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Read a safetensors file into ``model``.
-
-    Raises:
-        ValueError: no such file, no safetensors file, or the weights of another network.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        model.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file: {error}") from None
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: the weights of another network or plan: {reason}") from None
+def _count_right(model: nn.Module, batches: Batches) -> Tensor:
+    """Return (right, seen) as integers on the model's device."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    counts = torch.zeros(2, dtype=torch.int64, device=device)
+    with evaluating(model):
+        for images, labels in batches:
+            answers = model(images.to(device, non_blocking=True)).argmax(1)
+            counts += torch.stack([(answers == labels.to(device)).sum(), torch.tensor(len(labels), device=device)])
+    return counts

@@ -14,6 +14,7 @@ from sapool.export.passes.constant_mask import spread_masks
 from sapool.export.passes.constant_position import freeze_positions
 from sapool.export.passes.fold_padding import fold_padding
 from sapool.export.passes.fold_tiles import fold_tiles
+from sapool.export.passes.lone_token import keep_lone_values
 from sapool.export.passes.merged_attention import merge_attention
 from sapool.export.passes.offline_plan import plan_offline
 from sapool.export.passes.query_chunks import chunk_queries
@@ -30,6 +31,7 @@ PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
     "fold_tiles": fold_tiles,
     "fold_padding": fold_padding,
     "affine_gate": use_affine_gate,
+    "lone_token": keep_lone_values,
     "merged_attention": merge_attention,
     "split_heads": split_heads,
     "constant_position": freeze_positions,

@@ -21,7 +21,7 @@ def use_affine_gate(model: nn.Module, images: Tensor) -> int:
     changed = 0
     for _, pool in modules_of(model, SelfAttentivePool2d):
         # Another gain is another curve; normalised, it becomes a soft-max in the window instead.
-        if pool.gate == "exp_sigmoid" and pool.gain == 1:
+        if pool.gate == "exp_sigmoid" and pool.gain == 1 and pool.combine != "context":
             last = pool.restore if pool.restore_norm is None else pool.restore_norm
             assert last.bias is not None
             with torch.no_grad():

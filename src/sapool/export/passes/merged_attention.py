@@ -79,7 +79,10 @@ def merge_attention(model: nn.Module, images: Tensor) -> int:
     for _, pool in modules_of(model, SelfAttentivePool2d):
         if isinstance(pool.attention, TokenAttention) and pool.attention.num_heads <= MOST_HEADS:
             attention = pool.attention
-            pool.restore = _merged_restore(attention, pool.restore)
+            if pool.combine != "context":
+                pool.restore = _merged_restore(attention, pool.restore)
+            if pool.context is not None:
+                pool.context.project = _merged_restore(attention, pool.context.project)
             pool.add_module("attention", MergedAttention(attention))
             changed += 1
     return changed

@@ -73,7 +73,10 @@ def split_heads(model: nn.Module, images: Tensor) -> int:
     for _, pool in modules_of(model, SelfAttentivePool2d):
         attention = pool.attention
         if isinstance(attention, TokenAttention) and MOST_HEADS < attention.num_heads <= MOST_SPLIT_HEADS:
-            pool.restore = _restore(attention, pool.restore)
+            if pool.combine != "context":
+                pool.restore = _restore(attention, pool.restore)
+            if pool.context is not None:
+                pool.context.project = _restore(attention, pool.context.project)
             pool.add_module("attention", SplitAttention(attention))
             changed += 1
     return changed

@@ -7,17 +7,17 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from sapool.training import ScatteredDigits
-from sapool.training.scattered import SPLIT_SIZES, _digits
+from sapool.training.data.scattered import SPLIT_SIZES, source_digits
 
 
 def test_splits_share_no_source_digit() -> None:
     bundle = load_digits().images
     seen: set[bytes] = set()
     for split, count in SPLIT_SIZES.items():
-        digits, labels = _digits(split)
-        assert digits.shape == (count, 24, 24)
+        digits, labels = source_digits(split)
+        assert digits.shape == (count, 8, 8)
         assert labels.shape == (count,)
-        small = {(digit[::3, ::3] * 16).astype(np.uint8).tobytes() for digit in digits}
+        small = {digit.tobytes() for digit in digits}
         assert not small & seen
         seen |= small
     assert sum(SPLIT_SIZES.values()) == len(bundle)
@@ -26,7 +26,7 @@ def test_splits_share_no_source_digit() -> None:
 
 def test_the_whole_digit_lies_in_its_box() -> None:
     data = ScatteredDigits("val", 50, seed=3)
-    digits, labels = _digits("val")
+    digits, labels = source_digits("val")
     for index in (0, 7, 299):
         drawn = data.sample(index)
         x0, y0, x1, y1 = drawn.box
@@ -34,9 +34,40 @@ def test_the_whole_digit_lies_in_its_box() -> None:
         assert x0 >= 0
         assert x1 <= 50
         for channel in drawn.image:
-            np.testing.assert_array_equal(channel[y0:y1, x0:x1].numpy(), digits[index])
+            for pixel in range(24 * 24):
+                row, column = divmod(pixel, 24)
+                assert channel[y0 + row, x0 + column] == digits[index, row // 3, column // 3] / 16
         assert drawn.label == labels[index]
         assert data[index][1] == drawn.label
+
+
+def test_a_canvas_is_what_a_loop_over_its_pixels_draws() -> None:
+    data = ScatteredDigits("test", 40, seed=5, fragments=4, fragment_size=7)
+    digits, _ = source_digits("test")
+    for index in (0, 400):
+        rng = np.random.default_rng([5, 2, index])
+        canvas = np.zeros((40, 40))
+        others = (index + rng.integers(1, 497, 4)) % 497
+        cuts, places = rng.integers(0, 24 - 7 + 1, (4, 2)), rng.integers(0, 40 - 7 + 1, (4, 2))
+        for other, cut, place in zip(others, cuts, places, strict=True):
+            for r in range(7):
+                for c in range(7):
+                    ink = digits[other, (cut[0] + r) // 3, (cut[1] + c) // 3] / 16
+                    canvas[place[0] + r, place[1] + c] = max(canvas[place[0] + r, place[1] + c], ink)
+        row, column = rng.integers(0, 40 - 24 + 1, 2)
+        for r in range(24):
+            for c in range(24):
+                canvas[row + r, column + c] = digits[index, r // 3, c // 3] / 16
+        np.testing.assert_array_equal(data[index][0][1].numpy(), canvas)
+        assert data.sample(index).box == (column, row, column + 24, row + 24)
+
+
+def test_many_canvases_at_once_are_the_same() -> None:
+    data = ScatteredDigits("train", 32, repeats=2)
+    indices = [1999, 3, 3, 70]
+    for index, (image, label) in zip(indices, data.__getitems__(indices), strict=True):
+        assert torch.equal(image, data[index][0])
+        assert label == data[index][1]
 
 
 def test_images_are_three_channels_in_zero_to_one() -> None:

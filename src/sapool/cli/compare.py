@@ -1,0 +1,245 @@
+"""``sapool compare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.table import Table
+
+from sapool.cli.console import (
+    DONE,
+    INTERRUPTED,
+    NOTHING_FITS,
+    AsJson,
+    BoardName,
+    Flash,
+    InputSize,
+    Ram,
+    Terminal,
+    budgets,
+    messages,
+    names_in,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from sapool.comparing import CompareConfig, Comparison
+    from sapool.training import TrainConfig
+
+_STUDIES = ("imagenet-mobilenetv2",)
+
+
+def compare(
+    pools: Annotated[
+        str | None,
+        typer.Option(help="Poolings, comma-separated; avg is always added. (default: self_attentive,max,avg)"),
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="label=pooling,keyword=value,...: a layer with other settings; repeatable.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Network: sapool:tiny, timm:NAME, torchvision:NAME.")] = "sapool:tiny",
+    data: Annotated[str, typer.Option(help="Data: NAME, NAME:DIR or DIR.")] = "scattered-digits",
+    input_size: InputSize = 64,
+    sizes: Annotated[str, typer.Option(help="Further input sizes that a plan may choose, comma-separated.")] = "",
+    ram: Ram = None,
+    flash: Flash = None,
+    board: BoardName = None,
+    seeds: Annotated[int, typer.Option(help="How many; under 3 is no evidence.")] = 1,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or YAML file, for every pooling.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training split (default: 30, or the recipe's).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    placement: Annotated[str, typer.Option(help="Where pools stand, for every pooling.")] = "block",
+    sites: Annotated[str, typer.Option(help="The only sites that may hold pools, comma-separated names.")] = "",
+    strides: Annotated[str | None, typer.Option(help="Fixed strides, one a site, instead of a search.")] = None,
+    tables: Annotated[str, typer.Option(help="budget, equal or both.")] = "budget,equal",
+    train_images: Annotated[int | None, typer.Option(help="Use so many training images.")] = None,
+    fragments: Annotated[int | None, typer.Option(help="Clutter of the scattered data sets.")] = None,
+    candidates: Annotated[
+        int, typer.Option(help="Plans of each pooling to train on the first seed; validation chooses.")
+    ] = 1,
+    storage: Annotated[
+        str | None, typer.Option(help="Database that workers share (default: sqlite in --out): postgresql://...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: under runs/.")] = None,
+    against: Annotated[str | None, typer.Option(help="authors: the authors' STL10 results beside --results.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="With --against: folders of sapool compare on STL10; repeatable.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="imagenet-mobilenetv2: the paper's headline experiment.")] = None,
+    models: Annotated[str, typer.Option(help="With --study: networks, comma-separated (default: five widths).")] = "",
+    patterns: Annotated[
+        str, typer.Option(help="With --study: the authors' stride digits.")
+    ] = "1222121,2222121,4222121",
+    as_json: AsJson = False,
+) -> None:
+    """Compare poolings under one measured budget: same sites, placement and recipe, several seeds, every run kept.
+
+    The same command again, at once or later, here or on another machine with the same --storage, shares the work; a
+    killed worker's run is taken up by the others. More seeds, pools or variants later only add runs. Exit codes: 0
+    something fits, 2 a mistake in the call, 3 nothing fits.
+
+    Without --ram, --flash or --board: 64KiB and 1MiB.
+
+    Example: sapool compare --pools self_attentive,lip,max --ram 64KiB --seeds 5
+
+    Example: sapool compare --variant "gained=self_attentive,gain=4,window_norm=true"
+
+    Example: sapool compare --against authors
+    """
+    if against is not None:
+        _show_authors(against, results or [], as_json)
+        return
+    ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
+    recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    trained_by = _recipe(recipe, recipe_asked)
+    if study is not None:
+        whole = {"models": names_in(models), "strides": names_in(patterns), "pools": names_in(pools or "")}
+        rest = {"input_size": input_size, "seeds": seeds, "recipe": trained_by, "placement": placement}
+        _run_study(study, data, {**{k: v for k, v in whole.items() if v}, **rest}, out, storage)
+        return
+    from sapool.comparing import CompareConfig
+    from sapool.plan_table import parse_strides
+
+    fixed = parse_strides(strides)
+    config = CompareConfig(
+        model=model,
+        data=data,
+        input_size=input_size,
+        input_sizes=tuple(_whole_numbers("--sizes", sizes)),
+        pools=names_in(pools) if pools is not None else ("self_attentive", "max", "avg"),
+        variants=dict(parse_variant(text) for text in variant or []),
+        ram_bytes=ram_bytes,
+        flash_bytes=flash_bytes,
+        seeds=seeds,
+        recipe=trained_by,
+        placement=placement,
+        sites=names_in(sites) or None,
+        strides=None if fixed is None else tuple(fixed),
+        tables=names_in(tables),
+        train_images=train_images,
+        fragments=fragments,
+        plan_candidates=candidates,
+    )
+    _compare(config, out, storage, as_json)
+
+
+def parse_variant(text: str) -> tuple[str, tuple[str, dict[str, Any]]]:
+    """Return (label, (pooling, keywords)) of ``label=pooling,keyword=value,...``.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    first, *rest = [part.strip() for part in text.split(",")]
+    label, _, pool = first.partition("=")
+    pairs = [part.partition("=") for part in rest]
+    if not label or not pool or not all(name and value for name, _, value in pairs):
+        raise ValueError(f"--variant must be label=pooling,keyword=value,..., got {text!r}")
+    return label, (pool, {name.strip(): _value(value.strip()) for name, _, value in pairs})
+
+
+def _value(text: str) -> Any:
+    """Return a number, true, false or none as what it is; anything else is a text."""
+    known = {"true": True, "false": False, "none": None}
+    if text.lower() in known:
+        return known[text.lower()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(name) for name in names_in(text)]
+    except ValueError:
+        raise ValueError(f"{option} must be whole numbers, comma-separated, got {text!r}") from None
+
+
+def _recipe(name: str | None, asked: dict[str, Any]) -> TrainConfig:
+    from sapool.comparing.config import DEFAULT_EPOCHS
+    from sapool.training import TrainConfig, read_recipe
+
+    given = {key: value for key, value in asked.items() if value is not None}
+    return TrainConfig(**{"epochs": DEFAULT_EPOCHS, **given}) if name is None else read_recipe(name, **given)
+
+
+def _compare(config: CompareConfig, out: Path | None, storage: str | None, as_json: bool) -> None:
+    from sapool.comparing import compare as run
+
+    try:
+        found = run(config, out, storage=storage, reporter=Terminal())
+    except KeyboardInterrupt:
+        _say_interrupted()
+    if as_json:
+        sys.stdout.write(found.to_json() + "\n")
+    else:
+        _show(found)
+    raise typer.Exit(DONE if found.anything_fits else NOTHING_FITS)
+
+
+def _say_interrupted() -> NoReturn:
+    messages.print("interrupted; the same command goes on where it stopped", markup=False)
+    raise typer.Exit(INTERRUPTED) from None
+
+
+def _show(found: Comparison) -> None:
+    from sapool.comparing.tables import HEADINGS, LEFT, TITLES, cells, explanation, remarks
+
+    for name, rows in found.tables.items():
+        _print(TITLES[name], HEADINGS, [cells(row) for row in rows], LEFT)
+        for remark in remarks(rows):
+            sys.stdout.write(f"{remark}\n")
+    for line in explanation(found):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"records, compare.json and table.md: {found.folder}\n")
+
+
+def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> None:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)
+
+
+def _show_authors(against: str, folders: Sequence[Path], as_json: bool) -> None:
+    from sapool.choices import suggest
+    from sapool.comparing.authors import CAVEATS, HEADINGS, authors_results, beside_authors
+
+    if against != "authors":
+        raise ValueError(f"unknown results {against!r} for --against: {suggest(against, ['authors'])}")
+    rows = beside_authors(folders)
+    if as_json:
+        held = {"headings": HEADINGS, "rows": rows, "caveats": CAVEATS, "runs": [asdict(r) for r in authors_results()]}
+        sys.stdout.write(json.dumps(held, indent=2) + "\n")
+        return
+    _print("STL10: accuracy on test", HEADINGS, rows, ("whose", "network", "pooling", "strides"))
+    for caveat in CAVEATS:
+        sys.stdout.write(f"{caveat}\n")
+
+
+def _run_study(name: str, data: str, asked: dict[str, Any], out: Path | None, storage: str | None) -> None:
+    from sapool.choices import suggest
+    from sapool.comparing.imagenet import iso_memory_page, run_study, study_configs
+
+    if name not in _STUDIES:
+        raise ValueError(f"unknown study {name!r}: {suggest(name, _STUDIES)}")
+    configs = study_configs(data, **asked)
+    folder = out or Path("runs") / name
+    try:
+        found = run_study(configs, folder, storage=storage, reporter=Terminal())
+    except KeyboardInterrupt:
+        _say_interrupted()
+    sys.stdout.write(iso_memory_page(found))
+    sys.stdout.write(f"tables and records: {folder}\n")
+    raise typer.Exit(DONE if any(entry.anything_fits for entry in found.values()) else NOTHING_FITS)

@@ -1,0 +1,20 @@
+"""Comparing poolings under one measured budget, over several seeds."""
+
+from sapool.comparing.comparison import compare
+from sapool.comparing.config import CompareConfig, Variant
+from sapool.comparing.result import Comparison, PoolingRow
+from sapool.comparing.statistics import Estimate, PairedDifference, compare_paired, estimate
+from sapool.comparing.tables import markdown
+
+__all__ = [
+    "CompareConfig",
+    "Comparison",
+    "Estimate",
+    "PairedDifference",
+    "PoolingRow",
+    "Variant",
+    "compare",
+    "compare_paired",
+    "estimate",
+    "markdown",
+]

@@ -1,0 +1,57 @@
+"""What a network costs: parameters, multiply-accumulates and the predicted arena."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from sapool.deployed import deploy_pool
+from sapool.export.passes import choose_passes
+from sapool.graph import trace
+from sapool.lowering import lower
+from sapool.memory import ArenaGraph, MemoryProfile, macs_of
+from sapool.profiling import profile_memory
+from sapool.pruning.records import Cost
+from sapool.tracer import UntraceableModelError
+
+Size = tuple[int, int, int]
+Passes = str | Sequence[str]
+
+
+def plain_graph(model: nn.Module, size: Size, passes: Passes, memo: dict[Any, Any] | None = None) -> ArenaGraph:
+    """Return the operators as the converter writes them; the passes on the file (tiling, order) are not applied.
+
+    ``memo`` remembers pooling layers from call to call.
+    """
+    chosen = choose_passes(passes)
+    traced = trace(model, size).module
+    return lower(traced, size, partial(deploy_pool, passes=chosen), memo, fold_padding="fold_padding" in chosen)
+
+
+def macs_in(graph: ArenaGraph) -> int:
+    """Return the multiply-accumulates of a graph's operators."""
+    return sum(macs_of(graph, operator) for operator in graph.operators)
+
+
+def count_macs(model: nn.Module, size: Size) -> int:
+    """Return the multiply-accumulates of one inference, without any pass of the export."""
+    return macs_in(plain_graph(model, size, "none"))
+
+
+def cost_of(model: nn.Module, size: Size, passes: Passes) -> Cost:
+    """Return what a network costs; of one that can't be predicted (torch.fx, deformed patches) only the parameters."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    try:
+        profile, macs = profile_memory(model, size, passes=passes), count_macs(model, size)
+    except (UntraceableModelError, RuntimeError):  # NotImplementedError is one, too: no shapes without numbers
+        return Cost(parameters)
+    return Cost(parameters, macs, profile.head_bytes, profile.tail_bytes, profile.total_bytes, peak_of(profile))
+
+
+def peak_of(profile: MemoryProfile) -> str:
+    """Return the operator where the most is alive, with its PyTorch module where that is known."""
+    operator = profile.by_operator[profile.peak_operator]
+    return f"{operator.index} {operator.kind}" + (f" ({operator.module})" if operator.module else "")

@@ -1,0 +1,149 @@
+"""Checkpoints: the best epoch on validation and the last one, whole at every moment, read without pickle."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from sapool.records import write_bytes_atomically
+from sapool.training.config import TrainConfig
+
+METRIC = "val_accuracy"
+_RECIPE, _SCORE = "recipe", "score"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be read, or is of another run."""
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the file and renames: a kill leaves the old checkpoint or the new one, on the same disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write one.
+
+        Raises:
+            OSError: the disk is full, or another reason; the checkpoint that was there is kept.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            write_bytes_atomically(Path(path), buffer.getvalue())
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "make room" if full else "mend that"
+            reason = "the disk is full" if full else error.strerror or str(error)
+            raise OSError(
+                f"{path}: {reason}; the last good checkpoint is kept: {advice} and give the same command again"
+            ) from error
+
+
+class Keeper(ModelCheckpoint):
+    """Keeps the best epoch on validation; every checkpoint gets the recipe that it belongs to."""
+
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
+        super().__init__(
+            folder,
+            "best",
+            monitor=METRIC,
+            mode="max",
+            enable_version_counter=False,
+            # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
+            save_on_train_epoch_end=True,
+        )
+        self.config = config
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the recipe and this epoch's own score beside the weights."""
+        checkpoint[_RECIPE] = _plain(self.config)
+        checkpoint[_SCORE] = float(trainer.callback_metrics[METRIC])
+
+
+def last_epoch(folder: Path) -> ModelCheckpoint:
+    """Return what keeps the last epoch: ``save_last`` of the other one would only keep those that were the best."""
+    return ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+
+
+class Patience(EarlyStopping):
+    """Stops when validation has not improved for so many epochs; a restart of a stopped run stays stopped."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(METRIC, patience=epochs, mode="max", check_on_train_epoch_end=False)
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Say again what the checkpoint knows: the trainer itself forgets why it stopped."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig) -> str | None:
+    """Return the last checkpoint in ``folder`` if there is one, after checking that it belongs to this run.
+
+    Raises:
+        CheckpointError: damaged, of another recipe or of another network.
+    """
+    path = folder / "last.ckpt"
+    if not path.is_file():
+        return None
+    held = read_checkpoint(path)
+    wanted = _plain(config)
+    recipe = held.get(_RECIPE, wanted)
+    for key, value in wanted.items():
+        if recipe.get(key, value) != value:
+            raise CheckpointError(
+                f"{path} is of another recipe ({key} is {recipe.get(key)} there, {value} here); choose another folder"
+            )
+    _check_shapes(path, held["state_dict"], state)
+    return str(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running what is in it.
+
+    Raises:
+        CheckpointError: it is damaged or no checkpoint.
+    """
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
+            return held
+        reason = "it holds no weights"
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+    raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}): remove it to start anew")
+
+
+def score_of(checkpoint: dict[str, Any]) -> float:
+    """Return the validation accuracy of the epoch that a checkpoint was saved in."""
+    return float(checkpoint[_SCORE])
+
+
+def _check_shapes(path: Path, held: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Compare names and shapes: another architecture or plan differs in one of the two."""
+    for key in [*wanted, *held]:
+        there, here = (tuple(state[key].shape) if key in state else None for state in (held, wanted))
+        if there != here:
+            said = [f"{shape} {place}" if shape is not None else f"missing {place}" for shape, place in
+                    ((there, "there"), (here, "here"))]  # fmt: skip
+            raise CheckpointError(
+                f"{path} is a checkpoint of another network or plan ({key.removeprefix('model.')} is "
+                f"{said[0]}, {said[1]}); choose another folder, or remove that one"
+            )
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return the recipe in the types that JSON and a weights-only checkpoint have."""
+    return json.loads(json.dumps(asdict(config)))

@@ -1,0 +1,186 @@
+"""Folders of class folders, and tar shards in WebDataset's format."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sapool.training.data.source_images import DataError, FileImages, ShardImages, SourceImages
+from sapool.training.data.splitting import SPLITS, Source, match_classes
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_SHARD_IMAGES = ("jpg", "jpeg", "png", "webp")
+_OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Return the sub-folders that are splits: train with val, test or both, each with class folders.
+
+    A class that is called "train" beside others is none.
+    """
+    found = {}
+    for path in _sub_folders(folder):
+        name = _OTHER_NAMES.get(path.name.lower(), path.name.lower())
+        if name in SPLITS and _sub_folders(path):
+            found[name] = path
+    return found if "train" in found and len(found) > 1 else {}
+
+
+def read_folder(folder: Path, name: str = "folder") -> Source:
+    """Read class folders, or train/val/test of class folders; images may lie deeper inside a class folder.
+
+    Raises:
+        DataError: no images, or classes that differ between splits.
+    """
+    splits = split_folders(folder)
+    if name == "imagenet" and not {"train", "val"} <= set(splits):
+        raise DataError(f"{folder}: train/ and val/ of class folders expected, found {_listed(folder)}")
+    places = splits or {"all": folder}
+    found = {split: [path.name for path in _sub_folders(place)] for split, place in places.items()}
+    classes = match_classes(str(folder), found)
+    if len(classes) < 2:
+        raise DataError(f"{folder}: at least two class folders expected, found {_listed(folder)}")
+    images = {split: _list_images(place, classes) for split, place in places.items()}
+    return Source(f"{name}:{folder}", tuple(classes), dict(images))
+
+
+def _listed(folder: Path) -> str:
+    names = [path.name for path in _sub_folders(folder)]
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "no folders"
+
+
+def _list_images(folder: Path, classes: list[str]) -> SourceImages:
+    names: list[bytes] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        inside = sorted(
+            os.path.relpath(Path(place) / file, folder)
+            for place, _, files in os.walk(folder / name)
+            for file in files
+            if file.lower().endswith(IMAGE_ENDINGS) and not file.startswith(".")
+        )
+        if not inside:
+            raise DataError(f"{folder / name}: no image of class {name!r} ({' '.join(IMAGE_ENDINGS)})")
+        names += [os.fsencode(path) for path in inside]
+        labels += [label] * len(inside)
+    return FileImages(folder, np.array(names, np.bytes_), np.array(labels, np.int64))
+
+
+class _Member(NamedTuple):
+    shard: int
+    offset: int
+    size: int
+    key: bytes
+    label: str
+
+
+def find_shards(folder: Path) -> dict[str, list[Path]]:
+    """Return the tar files by split, from their names (train-0000.tar) or folders (train/0000.tar); else as ``all``."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted({*folder.glob("*.tar"), *folder.glob("*/*.tar")}):
+        said = path.parent.name if path.parent != folder else re.split(r"[^A-Za-z]", path.name)[0]
+        split = _OTHER_NAMES.get(said.lower(), said.lower())
+        found.setdefault(split if split in SPLITS else "all", []).append(path)
+    return found
+
+
+def read_shards(folder: Path, *, skip_bad: bool = False) -> Source:
+    """Index the tar shards of ``folder``: a sample is an image and a ``.cls``, a number or a class's name.
+
+    Members are found by seeking from header to header; compressed shards have no offsets and are refused.
+
+    Raises:
+        DataError: no or damaged shards, samples without image or class, or classes that differ between splits.
+    """
+    shards = find_shards(folder)
+    if not shards:
+        raise DataError(f"{folder}: no *.tar here or one folder down (compressed shards: unpack the .gz first)")
+    if "all" in shards and len(shards) > 1:
+        raise DataError(f"{shards['all'][0]}: neither train, val nor test, beside shards that are")
+    if "all" not in shards and ("train" not in shards or len(shards) < 2):
+        raise DataError(f"{folder}: train with val or test shards expected, found only {', '.join(shards)}")
+    indexed, skipped = {}, {}
+    for split, paths in shards.items():
+        indexed[split], skipped[split] = _index_split(paths, skip_bad=skip_bad)
+    found = {split: sorted({member.label for member in members}) for split, members in indexed.items()}
+    classes = sorted(match_classes(str(folder), found), key=_by_number)
+    if len(classes) < 2:
+        raise DataError(f"{folder}: at least two classes expected, found {', '.join(classes) or 'no sample'}")
+    order = {name: label for label, name in enumerate(classes)}
+    images = {split: _shard_images(shards[split], members, order) for split, members in indexed.items()}
+    return Source(f"webdataset:{folder}", tuple(classes), dict(images), skipped)
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() else (1 << 62, name)
+
+
+def _shard_images(shards: list[Path], members: list[_Member], order: dict[str, int]) -> SourceImages:
+    return ShardImages(
+        tuple(shards),
+        np.array([m.shard for m in members], np.int32),
+        np.array([m.offset for m in members], np.int64),
+        np.array([m.size for m in members], np.int64),
+        np.array([order[m.label] for m in members], np.int64),
+        np.array([m.key for m in members], np.bytes_),
+    )
+
+
+def _index_split(paths: list[Path], *, skip_bad: bool) -> tuple[list[_Member], int]:
+    members: list[_Member] = []
+    skipped = 0
+    for number, path in enumerate(paths):
+        try:
+            with tarfile.open(path, "r:") as tar:
+                found, bad = _index_shard(tar, number)
+                _check_end(path, tar)
+        except tarfile.TarError as error:
+            raise DataError(f"{path}: not an uncompressed tar file, or a damaged one: {error}") from None
+        if bad and not skip_bad:
+            raise DataError(f"{path}: {bad[0]}")
+        members += found
+        skipped += len(bad)
+    return members, skipped
+
+
+def _check_end(path: Path, tar: tarfile.TarFile) -> None:
+    """Refuse a shard that was cut off inside its last member, which seeking over it would not notice."""
+    end = max((member.offset_data + member.size for member in tar.getmembers()), default=0)
+    if (size := path.stat().st_size) < end:
+        raise DataError(f"{path}: cut off: its last member ends at byte {end:,}, the file at {size:,}")
+
+
+def _index_shard(tar: tarfile.TarFile, number: int) -> tuple[list[_Member], list[str]]:
+    """Return the samples of one shard, and what is wrong with the others."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in tar:
+        folder, _, base = member.name.rpartition("/")
+        stem, _, ending = base.partition(".")
+        if member.isreg() and stem and ending:
+            samples.setdefault(f"{folder}/{stem}".lstrip("./"), {})[ending.lower()] = member
+    found, bad = [], []
+    for key, parts in samples.items():
+        image = next((parts[ending] for ending in _SHARD_IMAGES if ending in parts), None)
+        label = _label(tar, parts["cls"]) if "cls" in parts else ""
+        if image is None:
+            bad.append(f"sample {key!r} has no image ({', '.join(_SHARD_IMAGES)}), only {', '.join(parts)}")
+        elif not label:
+            bad.append(f"sample {key!r} has no class (a .cls with a number or a name)")
+        else:
+            found.append(_Member(number, image.offset_data, image.size, os.fsencode(key), label))
+    return found, bad
+
+
+def _label(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = tar.extractfile(member)
+    text = file.read(1000).decode(errors="replace").strip() if file else ""
+    return str(int(text)) if text.isdecimal() else text

@@ -1,0 +1,120 @@
+"""From a data set to batches: which images come in which order, and to which process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from sapool.training.config import Hardware, Processes
+from sapool.training.data import DataSplits, Images, collate
+
+Batches = DataLoader[tuple[Tensor, int]]
+
+
+class EpochSampler(Sampler[int]):
+    """Epoch e gets the items e n ... (e + 1) n - 1, shuffled by (seed, e): the same after a restart.
+
+    Under several processes each takes every ``world_size``-th item, so that their k-th batches together are the k-th
+    batch of one process alone; a rest that can't be shared out evenly is left out.
+
+    Args:
+        images_per_epoch: n.
+        total: items of the data set; indices beyond it start again at 0.
+        seed: of the order.
+        process: which of how many this is.
+    """
+
+    def __init__(self, images_per_epoch: int, total: int, seed: int, process: Processes | None = None) -> None:
+        self.images_per_epoch, self.total, self.seed = images_per_epoch, total, seed
+        self.process = process or Processes()
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the trainer calls this before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.images_per_epoch // self.process.world_size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.images_per_epoch, generator=generator)
+        start, world_size = self.epoch * self.images_per_epoch, self.process.world_size
+        for index in order[: len(self) * world_size][self.process.rank :: world_size].tolist():
+            yield (start + index) % self.total
+
+
+class ShareSampler(Sampler[int]):
+    """Every ``world_size``-th item in order: the processes together see each item exactly once."""
+
+    def __init__(self, total: int, process: Processes) -> None:
+        self.share = range(process.rank, total, process.world_size)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.share)
+
+
+def train_loader(
+    data: DataSplits,
+    batch_size: int,
+    seed: int,
+    hardware: Hardware | None = None,
+    process: Processes | None = None,
+) -> Batches:
+    """Return the loader of the training split.
+
+    Args:
+        data: the splits.
+        batch_size: images a step over all processes; a split with fewer gives one batch an epoch.
+        seed: of the order.
+        hardware: how many workers load; by default none.
+        process: which of how many this is.
+
+    Raises:
+        ValueError: a batch that can't be shared out evenly.
+    """
+    process = process or Processes()
+    whole = min(batch_size, data.images_per_epoch)
+    share, rest = divmod(whole, process.world_size)
+    if rest or not share:
+        raise ValueError(
+            f"batch_size is for all processes together: {whole} images can't be shared out among "
+            f"{process.world_size}; choose a multiple of {process.world_size}"
+        )
+    total = len(data.train)  # type: ignore[arg-type]
+    sampler = EpochSampler(data.images_per_epoch, total, seed, process)
+    return DataLoader(data.train, share, sampler=sampler, drop_last=True, **_workers(hardware))
+
+
+def eval_loader(
+    images: Images, batch_size: int = 128, hardware: Hardware | None = None, process: Processes | None = None
+) -> Batches:
+    """Return a loader that goes through this process's share of ``images`` once, in order."""
+    sampler = ShareSampler(len(images), process or Processes())  # type: ignore[arg-type]
+    return DataLoader(images, batch_size, sampler=sampler, **_workers(hardware))
+
+
+def _workers(hardware: Hardware | None) -> dict[str, Any]:
+    hardware = hardware or Hardware()
+    pinned = hardware.accelerator in ("auto", "cuda") and torch.cuda.is_available()
+    return {
+        "collate_fn": collate,
+        "num_workers": hardware.workers,
+        "persistent_workers": hardware.workers > 0,
+        "pin_memory": pinned,
+        "prefetch_factor": 4 if hardware.workers else None,
+    }
+
+
+def gather(images: Images, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the first ``count`` items (default: all) as images (N, C, H, W) and labels (N,)."""
+    total = len(images)  # type: ignore[arg-type]
+    pairs = [images[i] for i in range(total if count is None else min(count, total))]
+    return torch.stack([image for image, _ in pairs]), torch.tensor([label for _, label in pairs])

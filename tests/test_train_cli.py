@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sapool.cli import app
+from sapool.cli.run_folder import read_run
+
+QUICK = ["--input-size", "24", "--train-images", "100", "--batch-size", "20", "--no-tensorboard"]
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["train", *arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train") / "run"
+    done = call(*QUICK, "--epochs", "2", "--pool", "avg", "--out", str(folder))
+    assert done.exit_code == 0, done.output
+    assert f"go on with: sapool export {folder}" in done.stdout
+    return folder
+
+
+def test_the_folder_holds_everything(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"config.json", "checkpoints", "logs", "weights.safetensors", "plan.json", "record.json"}
+    record = json.loads((finished / "record.json").read_text())
+    assert record["config"] == json.loads((finished / "config.json").read_text())
+    assert record["config"]["recipe"]["epochs"] == 2
+    assert record["data"] == {"train": 100, "val": 300, "test": 497, "num_classes": 10, "skipped": {
+        "train": 0, "val": 0, "test": 0}}  # fmt: skip
+    assert 0 <= record["result"]["test_accuracy"] <= 1
+    assert record["result"]["images_per_second"] > 0
+    assert "torch" in record["environment"]
+
+
+def test_a_finished_run_is_read_back(finished: Path) -> None:
+    before = (finished / "record.json").stat().st_mtime_ns
+    done = call(*QUICK, "--epochs", "2", "--pool", "avg", "--out", str(finished), "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == json.loads((finished / "record.json").read_text())
+    assert (finished / "record.json").stat().st_mtime_ns == before
+
+
+def test_its_network_comes_back_from_the_folder(finished: Path) -> None:
+    from sapool.training import evaluate
+
+    run = read_run(finished)
+    record = json.loads((finished / "record.json").read_text())
+    assert evaluate(run.network(), run.data().test) == record["result"]["test_accuracy"]
+
+
+def test_it_teaches_another(finished: Path, tmp_path: Path) -> None:
+    done = call(*QUICK, "--epochs", "1", "--teacher", str(finished), "--out", str(tmp_path / "student"), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["config"]["teacher"] == str(finished)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "3", "--pool", "avg"], "holds results of another configuration"),
+        (["--recipe", "moden"], "unknown recipe 'moden': did you mean modern?"),
+        (["--precision", "8"], "unknown precision '8'"),
+        (["--plan", "x.json", "--pool", "avg"], "--plan and --pool or --strides exclude each other"),
+        (["--plan", "x.json"], "x.json: no such file"),
+        (["--data", "scatered-digits"], "did you mean scattered-digits?"),
+        (["--augment", "flop"], "unknown augmentation 'flop': did you mean flip?"),
+        (["--teacher", "nowhere"], "nowhere holds no finished run of sapool train"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], said: str, finished: Path) -> None:
+    done = call(*QUICK, *arguments, "--out", str(finished))
+    assert isinstance(done.exception, ValueError)
+    assert said in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_a_teacher_of_another_normalisation_is_refused(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("epochs: 1\nmean: [0.5, 0.5, 0.5]\nstd: [0.5, 0.5, 0.5]\n")
+    recipe = ["--recipe", str(tmp_path / "mine.yaml")]
+    done = call(*QUICK, *recipe, "--teacher", str(finished), "--out", str(tmp_path / "x"))
+    assert "wants images with mean None, the recipe has (0.5, 0.5, 0.5)" in str(done.exception)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_export_takes_the_folder(finished: Path, tmp_path: Path) -> None:
+    runner, out = CliRunner(), tmp_path / "model.tflite"
+    done = runner.invoke(app, ["export", str(finished), "--out", str(out), "--no-health", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["arena"]["total_bytes"] > 0
+    assert out.stat().st_size > 1000
+    twice = runner.invoke(app, ["export", str(finished), "--plan", str(finished / "plan.json"), "--out", "x.tflite"])
+    assert "leave --plan and --weights out" in str(twice.exception)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "sapool.cli", "train", *QUICK, "--epochs", "20", "--out", str(tmp_path / "run")]
+    running = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.strip().endswith("interrupted; the same command goes on where it stopped")
+    done = call(*QUICK, "--epochs", "20", "--out", str(tmp_path / "run"), "--json")
+    assert json.loads(done.stdout)["result"]["stopped_epoch"] == 20

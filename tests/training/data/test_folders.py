@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sapool.training import gather
+from sapool.training.data import DataError, Images, load_data, prepared_splits, read_source
+from sapool.training.data.source_images import FileImages, ShardImages, SourceImages
+from tests.training.data.written import Bytes, pixels, png, write_classes, write_tar
+
+
+def shown(images: SourceImages) -> set[bytes]:
+    return {images.image(i).permute(1, 2, 0).contiguous().numpy().tobytes() for i in range(len(images))}
+
+
+def test_a_folder_without_splits_is_shared_out_by_class(tmp_path: Path) -> None:
+    made = write_classes(tmp_path, {"cat": 10, "train": 20, "dog": 30})
+    name, found = read_source(str(tmp_path))
+    assert name == "folder"
+    assert found.classes == ("cat", "dog", "train")
+    splits = prepared_splits(name, found, train_images=None, skip_bad=False).splits
+    assert {split: np.bincount(images.labels).tolist() for split, images in splits.items()} == {
+        "train": [7, 21, 14],
+        "val": [1, 3, 2],
+        "test": [2, 6, 4],
+    }
+    parts = [shown(images) for images in splits.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert set.union(*parts) == {image.tobytes() for image in made.values()}
+    labels = splits["train"].labels
+    for i in range(5):
+        assert found.classes[labels[i]] == Path(splits["train"].where(i)).parent.name
+
+
+def test_an_imagenet_folders_val_is_our_test(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"n01": 20, "n02": 40})
+    test = write_classes(tmp_path / "val", {"n01": 3, "n02": 3}, seed=500)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "unlabelled.png").write_bytes(png(pixels(4, 4, 3)))
+    for named, name in ((str(tmp_path), "imagenet"), (f"folder:{tmp_path}", "folder")):
+        found_name, found = read_source(named)
+        assert found_name == name
+        splits = prepared_splits(name, found, train_images=None, skip_bad=False).splits
+        assert shown(splits["test"]) == {image.tobytes() for image in test.values()}
+        assert (len(splits["train"]), np.bincount(splits["val"].labels).tolist()) == (54, [2, 4])
+
+
+def test_three_splits_stay(tmp_path: Path) -> None:
+    made = {
+        split: write_classes(tmp_path / name, {"a": 4, "b": 5}, seed=seed)
+        for seed, (split, name) in enumerate({"train": "train", "val": "validation", "test": "test"}.items(), 1)
+    }
+    splits = prepared_splits(*read_source(f"folder:{tmp_path}"), train_images=None, skip_bad=False).splits
+    for split, images in made.items():
+        assert shown(splits[split]) == {image.tobytes() for image in images.values()}
+
+
+def test_wrong_folders_are_explained(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"a": 4, "b": 5})
+    write_classes(tmp_path / "val", {"a": 4, "c": 5})
+    with pytest.raises(DataError, match="classes differ between splits: train has 'b', val has not"):
+        load_data(f"imagenet:{tmp_path}", 8)
+    write_classes(tmp_path / "val", {"b": 1})
+    with pytest.raises(DataError, match="classes differ between splits: val has 'c', train has not"):
+        load_data(f"imagenet:{tmp_path}", 8)
+    with pytest.raises(DataError, match="train/ and val/ of class folders expected, found a, b"):
+        load_data(f"imagenet:{tmp_path}/train", 8)
+    (tmp_path / "train" / "empty").mkdir()
+    with pytest.raises(DataError, match="no image of class 'empty'"):
+        load_data(f"folder:{tmp_path}/train", 8)
+    few = tmp_path / "few"
+    write_classes(few, {"a": 5, "rare": 2})
+    with pytest.raises(DataError, match="class 'rare' has 1 image: too few to take some for val"):
+        load_data(f"folder:{few}", 8)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match=r"no data set recognised; looked for idx: .*; stl10: .*; folder: CLASS"):
+        load_data(f"{tmp_path}/nothing", 8)
+
+
+def test_damaged_files_are_named_or_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    write_classes(data, {"a": 20, "b": 20})
+    (data / "a" / "003.png").write_bytes(png(pixels(12, 10, 3))[:60])
+    (data / "b" / "001.png").write_bytes(b"hello")
+    (data / "b" / "002.png").write_bytes(b"")
+    careless = load_data(str(data), 8)
+    with pytest.raises(DataError, match=r"data/[ab]/00\d.png: damaged image: ") as failed:
+        read_all(careless.train, careless.val, careless.test)
+    assert "\n" not in str(failed.value)
+    careful = load_data(str(data), 8, skip_bad=True)
+    assert sum(careful.skipped.values()) == 3
+    assert read_all(careful.train, careful.val, careful.test) == 37
+    lists = sorted((tmp_path / "cache" / "bad_images").iterdir())
+    assert len(lists) == 3
+    reasons = [reason for path in lists for reason in json.loads(path.read_text())["bad"].values()]
+    assert any("b/001.png: damaged image: not an image" in reason for reason in reasons)
+
+
+def test_the_list_of_damaged_files_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    write_classes(data, {"a": 10, "b": 10})
+    bad = data / "b" / "002.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
+    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
+    read: list[int] = []
+    image = FileImages.image
+
+    def counted(self: FileImages, index: int) -> Tensor:
+        read.append(index)
+        return image(self, index)
+
+    monkeypatch.setattr(FileImages, "image", counted)
+    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
+    assert not read
+    bad.write_bytes(good)
+    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 0
+    assert read
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_every_kind_of_image_is_read(tmp_path: Path, mode: str) -> None:
+    grey = pixels(9, 7)
+    if mode == "I;16":
+        picture = Image.fromarray(grey.astype(np.uint16) << 8)
+    else:
+        picture = Image.fromarray(grey if mode in ("1", "L", "LA") else pixels(9, 7, 3)).convert(mode)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            picture.save(tmp_path / name / f"{i}.tif")
+    data = load_data(f"folder:{tmp_path}", 7)
+    image, _ = data.train[0]
+    assert image.shape == (3, 7, 7)
+    if mode in ("L", "LA", "I;16"):
+        np.testing.assert_array_equal((image[1] * 255).round().numpy(), grey[1:8])
+
+
+def read_all(*splits: Images) -> int:
+    return sum(len(gather(split)[1]) for split in splits)
+
+
+def samples(count: int, seed: int = 0) -> list[tuple[str, Bytes, str]]:
+    return [(f"{i:04}", pixels(6, 6, 3, seed=seed + i), ["dog", "cat"][i % 2]) for i in range(count)]
+
+
+def members(made: list[tuple[str, Bytes, str]]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for key, image, label in made:
+        found |= {f"./{key}.cls": label.encode(), f"./{key}.json": b"{}", f"./{key}.png": png(image)}
+    return found
+
+
+def test_shards_written_by_tarfile(tmp_path: Path) -> None:
+    made = samples(30)
+    write_tar(tmp_path / "train-0000.tar", members(made[:9]))
+    write_tar(tmp_path / "train-0001.tar", members(made[9:20]))
+    write_tar(tmp_path / "test-0000.tar", members(made[20:]))
+    name, found = read_source(str(tmp_path))
+    assert (name, found.classes) == ("webdataset", ("cat", "dog"))
+    train = found.splits["train"]
+    assert isinstance(train, ShardImages)
+    for i, (key, image, label) in enumerate(made[:20]):
+        np.testing.assert_array_equal(train.image(i).permute(1, 2, 0), image)
+        assert found.classes[train.labels[i]] == label
+        assert train.where(i).endswith(f"{key}")
+    data = load_data(str(tmp_path), 6)
+    assert (data.images_per_epoch, len(data.val), len(data.test)) == (18, 2, 10)  # type: ignore[arg-type]
+
+
+def test_shards_written_by_webdataset(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    made = samples(24)
+    for split, part in (("train", made[:16]), ("val", made[16:20]), ("test", made[20:])):
+        (tmp_path / split).mkdir()
+        with webdataset.TarWriter(str(tmp_path / split / "000.tar")) as writer:
+            for key, image, label in part:
+                writer.write({"__key__": f"some/{key}", "png": png(image), "cls": ["dog", "cat"].index(label)})
+    _, found = read_source(f"webdataset:{tmp_path}")
+    assert found.classes == ("0", "1")
+    for split, part in (("train", made[:16]), ("val", made[16:20]), ("test", made[20:])):
+        images = found.splits[split]
+        for i, (_, image, label) in enumerate(part):
+            np.testing.assert_array_equal(images.image(i).permute(1, 2, 0), image)
+            assert images.labels[i] == ["dog", "cat"].index(label)
+
+
+def test_damaged_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
+    whole = members(samples(40))
+    del whole["./0007.cls"]
+    whole["./0008.png"] = b"no image"
+    write_tar(tmp_path / "all.tar", whole)
+    with pytest.raises(DataError, match=r"all.tar: sample '0007' has no class"):
+        load_data(str(tmp_path), 6)
+    assert sum(load_data(str(tmp_path), 6, skip_bad=True).skipped.values()) == 2
+    found = read_source(str(tmp_path), skip_bad=True)[1].splits["all"]
+    with pytest.raises(DataError, match=r"all.tar: 0008: damaged image: not an image"):
+        [found.image(i) for i in range(len(found))]
+    cut = (tmp_path / "all.tar").read_bytes()
+    (tmp_path / "all.tar").write_bytes(cut[:20_000])
+    with pytest.raises(DataError, match=r"all.tar: .*(cut off|damaged)"):
+        load_data(str(tmp_path), 6)
+    (tmp_path / "all.tar").write_bytes(b"x" * 5000)
+    with pytest.raises(DataError, match=r"all\.tar: not an uncompressed tar file"):
+        load_data(str(tmp_path), 6)
+
+
+def test_a_shard_cut_off_in_its_last_image(tmp_path: Path) -> None:
+    made = members(samples(20))
+    write_tar(tmp_path / "a.tar", made)
+    raw = (tmp_path / "a.tar").read_bytes()
+    last = list(made.values())[-1]
+    (tmp_path / "a.tar").write_bytes(raw[: raw.rindex(last[-20:])])
+    with pytest.raises(DataError, match=r"a.tar: .*(cut off|damaged)"):
+        load_data(str(tmp_path), 6)
+
+
+def test_a_grey_jpeg_becomes_three_channels(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(pixels(16, 16)).save(file, "JPEG")
+    write_tar(
+        tmp_path / "a.tar",
+        {f"{i}.{e}": d for i in range(8) for e, d in (("jpeg", file.getvalue()), ("cls", b"01"[i % 2 : i % 2 + 1]))},
+    )
+    image, _ = load_data(str(tmp_path), 16).test[0]
+    assert image.shape == (3, 16, 16)
+    assert torch.equal(image[0], image[1])
