@@ -45,7 +45,15 @@ def test_what_is_no_variant(text: str) -> None:
         (["--against", "author"], "did you mean authors?"),
         (["--against", "authors", "--results", "."], "holds no compare.json"),
         (["--study", "imagenet"], "unknown study 'imagenet': did you mean imagenet-mobilenetv2?"),
-        (["--study", "imagenet-mobilenetv2", "--models", "sapool:tiny", "--patterns", "1"], "strides must be 1222121"),
+        (["--study", "imagenet-mobilenetv2", "--ram", "1MiB"], "--study leaves --ram no choice"),
+        (["--study", "imagenet-mobilenetv2"], "--study needs --data"),
+        (["--results", "."], "--results goes with --against only"),
+        (["--variant", "a=lip", "--variant", "a=max"], "the label 'a' twice"),
+        (["--strides", "2,2"], "strides need one entry a site of sapool:tiny, 4 in all"),
+        (
+            ["--study", "imagenet-mobilenetv2", "--data", "x", "--models", "sapool:tiny", "--patterns", "1"],
+            "strides must be 1222121",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments: list[str], said: str, tmp_path: Path) -> None:

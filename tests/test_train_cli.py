@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from sapool.cli import app
@@ -37,8 +39,9 @@ def test_the_folder_holds_everything(finished: Path) -> None:
     record = json.loads((finished / "record.json").read_text())
     assert record["config"] == json.loads((finished / "config.json").read_text())
     assert record["config"]["recipe"]["epochs"] == 2
-    assert record["data"] == {"train": 100, "val": 300, "test": 497, "num_classes": 10, "skipped": {
-        "train": 0, "val": 0, "test": 0}}  # fmt: skip
+    skipped = {"train": 0, "val": 0, "test": 0}
+    sizes = {"train": 100, "val": 300, "test": 497, "num_classes": 10}
+    assert record["data"] == {**sizes, "classes": list("0123456789"), "skipped": skipped}
     assert 0 <= record["result"]["test_accuracy"] <= 1
     assert record["result"]["images_per_second"] > 0
     assert "torch" in record["environment"]
@@ -69,7 +72,8 @@ def test_it_teaches_another(finished: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--epochs", "3", "--pool", "avg"], "holds results of another configuration"),
+        (["--epochs", "3", "--pool", "avg"], "another configuration (recipe.epochs is 2 there, 3 here)"),
+        (["--epochs", "2", "--pool", "max"], "another configuration (plan."),
         (["--recipe", "moden"], "unknown recipe 'moden': did you mean modern?"),
         (["--precision", "8"], "unknown precision '8'"),
         (["--plan", "x.json", "--pool", "avg"], "--plan and --pool or --strides exclude each other"),
@@ -93,6 +97,31 @@ def test_a_teacher_of_another_normalisation_is_refused(finished: Path, tmp_path:
     done = call(*QUICK, *recipe, "--teacher", str(finished), "--out", str(tmp_path / "x"))
     assert "wants images with mean None, the recipe has (0.5, 0.5, 0.5)" in str(done.exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_teacher_of_other_classes_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "letters")
+    record = json.loads((finished / "record.json").read_text())
+    record["data"]["classes"] = list("abcdefghij")
+    (tmp_path / "letters" / "record.json").write_text(json.dumps(record))
+    done = call(*QUICK, "--epochs", "1", "--teacher", str(tmp_path / "letters"), "--out", str(tmp_path / "x"))
+    assert "knows class 0 as 'a', the data as '0'" in str(done.exception)
+
+
+def test_seed_zero_replaces_the_recipes(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("epochs: 1\nseed: 7\n")
+    for seed, more in ((0, ["--seed", "0"]), (7, [])):
+        done = call(
+            *QUICK, "--recipe", str(tmp_path / "mine.yaml"), *more, "--out", str(tmp_path / str(seed)), "--json"
+        )
+        assert json.loads(done.stdout)["config"]["recipe"]["seed"] == seed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_accelerator_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = call(*QUICK, "--epochs", "1", "--accelerator", "cuda", "--out", str(tmp_path / "x"))
+    assert isinstance(done.exception, ValueError)
+    assert str(done.exception) == "accelerator 'cuda' is not available here: choose auto or cpu"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
 
     Args:
         name: ``timm:NAME``, ``torchvision:NAME`` (classification), ``authors:ARCHITECTURE`` (the networks of the
-            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny`` (and ``tiny_050``
+            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny`` (and ``tiny_025``
             ... ``tiny_200``, of other widths).
         num_classes: outputs of its classifier.
         pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
@@ -70,7 +70,7 @@ def _from_authors(model: str, num_classes: int, pretrained: bool) -> nn.Module:
 
 
 # Named as timm names MobileNets of other widths.
-_TINY_WIDTHS = {"tiny": 1.0, "tiny_050": 0.5, "tiny_075": 0.75, "tiny_150": 1.5, "tiny_200": 2.0}
+_TINY_WIDTHS = {"tiny": 1.0, "tiny_025": 0.25, "tiny_050": 0.5, "tiny_075": 0.75, "tiny_150": 1.5, "tiny_200": 2.0}
 _SOURCES: dict[str, Callable[[str, int, bool], nn.Module]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,

@@ -135,8 +135,8 @@ def write_record(task: Task, model: nn.Module, measured: dict[str, Any], folder:
     return record
 
 
-def finished_record(folder: Path) -> RunRecord | None:
-    """Return the record of a run that is finished and whose promised files are all there, else None.
+def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
+    """Return the record of a run that is finished and, with ``files``, whose promised files are all there, else None.
 
     Raises:
         ValueError: the record is damaged; the message names it.
@@ -145,7 +145,7 @@ def finished_record(folder: Path) -> RunRecord | None:
     if not path.is_file():
         return None
     record = read_held(path, RunRecord.from_json)
-    whole = record.export is None or all((folder / name).is_file() for name in ("model.tflite", "model.h"))
+    whole = not files or record.export is None or all((folder / name).is_file() for name in ("model.tflite", "model.h"))
     return record if whole else None
 
 
@@ -198,11 +198,19 @@ def _check_same(path: Path, wanted: dict[str, Any]) -> None:
     different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
     if different:
         key = different[0]
-        was = held.get(key) if isinstance(held, dict) else held
+        was, now = held.get(key) if isinstance(held, dict) else held, wanted[key]
+        while isinstance(was, dict) and isinstance(now, dict):  # a whole recipe or plan is no readable line
+            inner = next(k for k in [*now, *was] if k not in was or k not in now or was[k] != now[k])
+            key, was, now = f"{key}.{inner}", was.get(inner), now.get(inner)
         raise FolderConflictError(
-            f"{path.parent} holds results of another configuration ({key} is {was} there, {wanted[key]} here); "
+            f"{path.parent} holds results of another configuration ({key} is {_short(was)} there, {_short(now)} here); "
             "choose another --out, or remove that folder"
         )
+
+
+def _short(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= 80 else f"{said[:77]}..."
 
 
 def data_options(recipe: TrainConfig) -> dict[str, Any]:

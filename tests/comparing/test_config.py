@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_study_grows_by_pools_variants_seeds_and_tables_only() -> None:
     base = CompareConfig().base()
     grown = CompareConfig(pools=("avg",), variants={"a": ("lip", {})}, seeds=(5, 6), tables=("equal",))
     assert grown.base() == base
-    assert CompareConfig(recipe=TrainConfig(epochs=30, seed=7)).base() == base
+    assert CompareConfig(recipe=replace(CompareConfig().recipe, seed=7)).base() == base
     for other in (CompareConfig(ram_bytes=1), CompareConfig(recipe=TrainConfig(epochs=29)), CompareConfig(fragments=1)):
         assert other.base() != base
 
@@ -67,3 +68,8 @@ def test_a_default_that_is_spelled_out_is_the_same_run_and_anything_else_is_not(
 def test_the_default_folder_is_named_after_what_is_compared() -> None:
     config = CompareConfig(data="stl10:/data/stl", model="timm:resnet18", input_size=96)
     assert str(config.default_folder()) == "runs/compare_stl10-data-stl_timm-resnet18_96px_64KiB"
+
+
+def test_strides_are_given_or_chosen_from() -> None:
+    with pytest.raises(ValueError, match="strides and stride_choices exclude each other"):
+        CompareConfig(strides=(2, 2, 2, 2), stride_choices=((2, 2, 2, 2),))

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import errno
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from sapool.records import TrainRecord
+from sapool.records import SilentReporter, TrainRecord
 from sapool.training import CheckpointError, TrainConfig, train
 from sapool.training.checkpoints import AtomicCheckpoints, read_checkpoint, score_of
 from tests.training.tiny import EVERYTHING, blobs, network
@@ -107,3 +109,28 @@ def test_patience_stops_and_stays_stopped(tmp_path: Path) -> None:
     # The last one is kept also when it is not the best: no epoch is trained twice.
     assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 2
     assert len((tmp_path / "logs" / "metrics.csv").read_text().splitlines()) == 4
+
+
+class _Stop(SilentReporter):
+    """Ends a run as Ctrl-C does, in its third epoch."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def advance(self, text: str = "") -> None:
+        self.steps += 1
+        if self.steps == 2 * 6 + 1:  # 50 images, 8 a step
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_a_moved_or_copied_folder_goes_on_with_its_best_epoch(move: Callable[..., object], tmp_path: Path) -> None:
+    # Nothing is learnt at this rate: the first epoch, before the move, stays the best.
+    config = replace(EVERYTHING, learning_rate=1e-12)
+    whole = train(network(norm=False), blobs(), config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(network(norm=False), blobs(), config, tmp_path / "old", reporter=_Stop())
+    move(tmp_path / "old", tmp_path / "new")
+    moved = train(network(norm=False), blobs(), config, tmp_path / "new")
+    assert replace(moved, train_seconds=whole.train_seconds, images_per_second=whole.images_per_second) == whole
+    assert whole.best_epoch == read_checkpoint(tmp_path / "new" / "checkpoints" / "best.ckpt")["epoch"] + 1 == 1

@@ -62,6 +62,7 @@ def test_a_file_round_trips(tmp_path: Path) -> None:
         ("learning_rate: fast", r"mine\.yaml: learning_rate must be a number, got 'fast'"),
         ("nesterov: 1", r"mine\.yaml: nesterov must be true or false, got 1"),
         ("augment: flip", r"mine\.yaml: augment must be names, got 'flip'"),
+        ("augment: [flip, 3]", r"mine\.yaml: augment must be names, got \['flip', 3\]"),
         ("schedule: cosin", r"mine\.yaml: unknown schedule 'cosin': did you mean cosine\?"),
         ("epochs: 0", r"mine\.yaml: epochs must be at least 1"),
         ("[1, 2]", r"mine\.yaml: a recipe is a list of 'key: value' lines, this is a list"),

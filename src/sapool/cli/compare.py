@@ -33,9 +33,15 @@ if TYPE_CHECKING:
     from sapool.training import TrainConfig
 
 _STUDIES = ("imagenet-mobilenetv2",)
+# All that a study leaves open; another option must not be swallowed by it.
+_STUDY_TAKES = (
+    "study", "data", "models", "patterns", "pools", "input_size", "seeds", "recipe", "epochs", "batch_size",
+    "learning_rate", "placement", "out", "storage",
+)  # fmt: skip
 
 
 def compare(
+    context: typer.Context,
     pools: Annotated[
         str | None,
         typer.Option(help="Poolings, comma-separated; avg is always added. (default: self_attentive,max,avg)"),
@@ -53,15 +59,19 @@ def compare(
     seeds: Annotated[int, typer.Option(help="How many; under 3 is no evidence.")] = 1,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name or YAML file, for every pooling.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training split (default: 30, or the recipe's).")
+        int | None, typer.Option(help="Passes over the training split (default: 20, or the recipe's).")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     placement: Annotated[str, typer.Option(help="Where pools stand, for every pooling.")] = "block",
     sites: Annotated[str, typer.Option(help="The only sites that may hold pools, comma-separated names.")] = "",
     strides: Annotated[str | None, typer.Option(help="Fixed strides, one a site, instead of a search.")] = None,
-    tables: Annotated[str, typer.Option(help="budget, equal or both.")] = "budget,equal",
+    stride_choices: Annotated[
+        str | None, typer.Option(help="The only strides to search, separated by semicolons: 2,2,2,2;4,2,2,1.")
+    ] = None,
+    tables: Annotated[str, typer.Option(help="budget, equal, or both with a comma between.")] = "budget,equal",
     train_images: Annotated[int | None, typer.Option(help="Use so many training images.")] = None,
+    eval_images: Annotated[int | None, typer.Option(help="Validate and test on so many images.")] = None,
     fragments: Annotated[int | None, typer.Option(help="Clutter of the scattered data sets.")] = None,
     candidates: Annotated[
         int, typer.Option(help="Plans of each pooling to train on the first seed; validation chooses.")
@@ -98,25 +108,34 @@ def compare(
     if against is not None:
         _show_authors(against, results or [], as_json)
         return
+    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    _check_belongs(given)
     ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     trained_by = _recipe(recipe, recipe_asked)
     if study is not None:
-        whole = {"models": names_in(models), "strides": names_in(patterns), "pools": names_in(pools or "")}
-        rest = {"input_size": input_size, "seeds": seeds, "recipe": trained_by, "placement": placement}
-        _run_study(study, data, {**{k: v for k, v in whole.items() if v}, **rest}, out, storage)
+        whole: dict[str, Any] = {
+            "models": names_in(models),
+            "strides": names_in(patterns),
+            "pools": names_in(pools or ""),
+        }
+        # The study has its own input size and number of seeds.
+        whole |= {k: v for k, v in {"input_size": input_size, "seeds": seeds}.items() if k in given}
+        asked = {**{k: v for k, v in whole.items() if v}, "recipe": trained_by, "placement": placement}
+        _run_study(study, data if "data" in given else None, asked, out, storage)
         return
     from sapool.comparing import CompareConfig
     from sapool.plan_table import parse_strides
 
     fixed = parse_strides(strides)
+    choices = [parse_strides(text) for text in (stride_choices or "").split(";") if text.strip()]
     config = CompareConfig(
         model=model,
         data=data,
         input_size=input_size,
         input_sizes=tuple(_whole_numbers("--sizes", sizes)),
         pools=names_in(pools) if pools is not None else ("self_attentive", "max", "avg"),
-        variants=dict(parse_variant(text) for text in variant or []),
+        variants=_variants(variant or []),
         ram_bytes=ram_bytes,
         flash_bytes=flash_bytes,
         seeds=seeds,
@@ -124,12 +143,41 @@ def compare(
         placement=placement,
         sites=names_in(sites) or None,
         strides=None if fixed is None else tuple(fixed),
+        stride_choices=tuple(tuple(choice) for choice in choices if choice) or None,
         tables=names_in(tables),
         train_images=train_images,
+        eval_images=eval_images,
         fragments=fragments,
         plan_candidates=candidates,
     )
     _compare(config, out, storage, as_json)
+
+
+def _check_belongs(given: Sequence[str]) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        ValueError: one that needs, or that excludes, another.
+    """
+    needs = {"results": "against"} | dict.fromkeys(("models", "patterns"), "study")
+    for name in given:
+        if name in needs and needs[name] not in given:
+            raise ValueError(f"--{name} goes with --{needs[name]} only")
+    if "study" not in given:
+        return
+    for name in given:
+        if name not in _STUDY_TAKES:
+            option = {"as_json": "json"}.get(name, name).replace("_", "-")
+            raise ValueError(f"--study leaves --{option} no choice: leave it out")
+
+
+def _variants(texts: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for label, what in map(parse_variant, texts):
+        if label in found:
+            raise ValueError(f"--variant gives the label {label!r} twice: rename one")
+        found[label] = what
+    return found
 
 
 def parse_variant(text: str) -> tuple[str, tuple[str, dict[str, Any]]]:
@@ -228,12 +276,14 @@ def _show_authors(against: str, folders: Sequence[Path], as_json: bool) -> None:
         sys.stdout.write(f"{caveat}\n")
 
 
-def _run_study(name: str, data: str, asked: dict[str, Any], out: Path | None, storage: str | None) -> None:
+def _run_study(name: str, data: str | None, asked: dict[str, Any], out: Path | None, storage: str | None) -> None:
     from sapool.choices import suggest
     from sapool.comparing.imagenet import iso_memory_page, run_study, study_configs
 
     if name not in _STUDIES:
         raise ValueError(f"unknown study {name!r}: {suggest(name, _STUDIES)}")
+    if data is None:
+        raise ValueError(f"--study needs --data: the folder of an ImageNet-style data set for {name}")
     configs = study_configs(data, **asked)
     folder = out or Path("runs") / name
     try:

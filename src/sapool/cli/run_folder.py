@@ -24,11 +24,13 @@ class TrainedRun:
         folder: where it lies.
         config: what it was told.
         num_classes: outputs of its classifier.
+        classes: their names, as far as the record has them.
     """
 
     folder: Path
     config: dict[str, Any]
     num_classes: int
+    classes: tuple[str, ...] = ()
 
     def network(self) -> nn.Module:
         """Return its network with its plan and weights, in eval mode."""
@@ -71,6 +73,7 @@ def read_run(folder: Path) -> TrainedRun:
         raise ValueError(f"{folder} holds no finished run of sapool train: {RECORD} and {WEIGHTS} are not both there")
     try:
         record = json.loads(path.read_text())
-        return TrainedRun(folder, record["config"], int(record["data"]["num_classes"]))
+        data = record["data"]
+        return TrainedRun(folder, record["config"], int(data["num_classes"]), tuple(data.get("classes", ())))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no record of sapool train ({type(error).__name__}: {error})") from None

@@ -66,7 +66,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay, likewise.")] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentations, comma-separated, likewise; '' for none.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without gain, likewise.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, data and order, likewise.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Folder of a finished sapool train to learn from.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave damaged images out, and count them.")] = False,
     train_images: Annotated[int | None, typer.Option(help="Use only so many training images.")] = None,
@@ -107,7 +107,7 @@ def train(
         weight_decay=weight_decay,
         augment=None if augment is None else names_in(augment),
         patience=patience,
-        seed=seed or None,
+        seed=seed,
     )
     splits = load_splits(data, input_size, config, skip_bad, train_images, fragments)
     planned = _plan(model, splits.num_classes, input_size, pool, strides, plan)
@@ -237,11 +237,14 @@ def _teacher(request: TrainRequest, data: DataSplits) -> nn.Module | None:
     taught = read_run(Path(request.teacher))
     if taught.num_classes != data.num_classes:
         raise ValueError(f"--teacher {request.teacher} knows {taught.num_classes} classes, the data {data.num_classes}")
+    for label, (theirs, ours) in enumerate(zip(taught.classes, data.classes, strict=False)):
+        if theirs != ours:
+            raise ValueError(f"--teacher {request.teacher} knows class {label} as {theirs!r}, the data as {ours!r}")
     recipe = taught.config["recipe"]
     for name in ("mean", "std"):
-        theirs, ours = recipe[name], getattr(request.recipe, name)
-        if (None if theirs is None else tuple(theirs)) != ours:
-            raise ValueError(f"--teacher {request.teacher} wants images with {name} {theirs}, the recipe has {ours}")
+        wanted, given = recipe[name], getattr(request.recipe, name)
+        if (None if wanted is None else tuple(wanted)) != given:
+            raise ValueError(f"--teacher {request.teacher} wants images with {name} {wanted}, the recipe has {given}")
     return taught.network()
 
 
@@ -260,6 +263,7 @@ def _record(
             "val": len(data.val),  # type: ignore[arg-type]
             "test": len(data.test),  # type: ignore[arg-type]
             "num_classes": data.num_classes,
+            "classes": list(data.classes),
             "skipped": dict(data.skipped),
         },
         "hardware": asdict(hardware) | {"processes": processes().world_size},

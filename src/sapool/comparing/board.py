@@ -61,6 +61,10 @@ class Board:
                 if attempt == _TRIES - 1 or not ("exists" in said or "locked" in said or "UNIQUE" in said):
                     raise ValueError(f"the storage {url} can't be opened: {_one_line(said)}") from None
                 time.sleep(0.1)
+            except ImportError:  # optuna's own message names neither the database nor what to do
+                raise ImportError(
+                    f"the storage {url} needs its database's Python driver: install it (psycopg2-binary, pymysql)"
+                ) from None
             except (errors.SQLAlchemyError, RuntimeError) as error:
                 raise ValueError(f"the storage {url} can't be opened: {_one_line(str(error))}") from None
         raise AssertionError("the last attempt returns or raises")

@@ -30,7 +30,15 @@ from sapool.records import (
     record_to_json,
     write_text_atomically,
 )
-from sapool.running import Task, claim_folder, data_options, finished_record, measure_untrained, run_planned
+from sapool.running import (
+    Task,
+    claim_folder,
+    data_options,
+    finished_record,
+    join_strides,
+    measure_untrained,
+    run_planned,
+)
 from sapool.search import replan
 from sapool.training import DataSplits, DivergedError, Hardware, load_data
 
@@ -102,6 +110,12 @@ class _Study:
         """
         model = self._model(self.config.input_size, self.config.seed_list()[0])
         known = [site.name for site in supported_sites(model, self.config.input_size)]
+        for strides in (*filter(None, [self.config.strides]), *(self.config.stride_choices or ())):
+            if len(strides) != len(known):
+                raise ValueError(
+                    f"strides need one entry a site of {self.config.model}, {len(known)} in all ({', '.join(known)}), "
+                    f"got {join_strides(strides)}"
+                )
         for name in self.config.sites or ():
             if name not in known:
                 raise ValueError(f"{self.config.model} has no site {name!r}: it has {', '.join(known)}")
@@ -115,7 +129,7 @@ class _Study:
 
     def _splits(self, size: int, seed: int) -> DataSplits:
         if (size, seed) not in self._data:
-            asked = {"train_images": self.config.train_images, "fragments": self.config.fragments}
+            asked = {name: getattr(self.config, name) for name in ("train_images", "eval_images", "fragments")}
             options = data_options(self.config.recipe) | asked
             epochs = self.config.recipe.epochs
             self._data = {(size, seed): load_data(self.config.data, size, epochs=epochs, seed=seed, **options)}
@@ -239,7 +253,7 @@ class _Study:
         plan, seed = PoolingPlan.from_json(json.dumps(job.spec["plan"])), int(job.spec["seed"])
         pool = pool_of(plan)
         folder = self._run_folder(job)
-        held = finished_record(folder)
+        held = finished_record(folder, files=False)
         if held is not None:
             self.reporter.stage(f"{pool}: seed {seed} finished before, read from {folder / 'record.json'}")
             return _outcome(held)

@@ -18,8 +18,8 @@ from sapool.plan import Stride, check_choices
 from sapool.records import PoolingPlan
 from sapool.training import TrainConfig
 
-# A self-attentive run of 30 epochs at 64 px takes about a minute on two cores: six of them fit ten minutes.
-DEFAULT_EPOCHS = 30
+# Five or six runs, their plans and exports are to take under ten minutes on two cores.
+DEFAULT_EPOCHS = 20
 TABLES = ("budget", "equal")
 # As a RAM budget: none.
 NO_BUDGET = 1 << 40
@@ -56,9 +56,12 @@ class CompareConfig:
         placement: where pools stand, for every pooling.
         sites: the only sites that may hold pools, by name (None: all); the others keep their own convolution.
         strides: the strides of every pooling, in place of a search (None: searched).
+        stride_choices: the only strides that the search may take (None: all that keep the network's reduction).
         tables: ``"budget"`` (strides, patch, heads, keys and size are each pooling's own) and ``"equal"`` (everything
             equal but the pool).
         train_images: how many training images, or None for all.
+        eval_images: how many images are validated and tested on, or None for all; the scattered data sets draw as
+            many.
         fragments: clutter of the scattered data sets, or None for theirs.
         plan_candidates: so many plans of every pooling are trained on the first seed, and the best on validation is
             taken for all seeds.
@@ -78,8 +81,10 @@ class CompareConfig:
     placement: str = "block"
     sites: tuple[str, ...] | None = None
     strides: tuple[Stride, ...] | None = None
+    stride_choices: tuple[tuple[Stride, ...], ...] | None = None
     tables: tuple[str, ...] = TABLES
     train_images: int | None = None
+    eval_images: int | None = None
     fragments: int | None = None
     plan_candidates: int = 1
     int8_images: int | None = None
@@ -96,6 +101,8 @@ class CompareConfig:
                 raise ValueError(f"unknown table {table!r}: {suggest(table, TABLES)}")
         if not self.tables:
             raise ValueError(f"tables must name at least one of {', '.join(TABLES)}")
+        if self.strides is not None and self.stride_choices is not None:
+            raise ValueError("strides and stride_choices exclude each other: give one of them")
         if not self.pools and not self.variants:
             raise ValueError("pools and variants name no pooling: name at least one")
         if len(set(self.pools)) != len(self.pools):
@@ -107,7 +114,8 @@ class CompareConfig:
             check_choices(variant.pool, self.placement, dict(variant.kwargs))
 
     def _check_numbers(self) -> None:
-        for name in ("input_size", "ram_bytes", "flash_bytes", "train_images", "plan_candidates", "int8_images"):
+        counts = ("train_images", "eval_images", "plan_candidates", "int8_images")
+        for name in ("input_size", "ram_bytes", "flash_bytes", *counts):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -143,7 +151,8 @@ class CompareConfig:
 
     def run_settings(self, plan: PoolingPlan, seed: int) -> dict[str, Any]:
         """Return everything that decides the outcome of a run, the layer's defaults spelled out: its identity."""
-        held = {"model": self.model, "data": self.data, "train_images": self.train_images, "fragments": self.fragments}
+        names = ("model", "data", "train_images", "eval_images", "fragments")
+        held = {name: getattr(self, name) for name in names}
         pools = {entry.pool: pool_settings(entry.pool) for entry in plan.sites if entry.pool_stride > 1}
         sites = [_site(entry.pool_stride, asdict(entry)) for entry in plan.sites]
         run = {"input_size": plan.input_size, "sites": sites, "pool_defaults": pools}

@@ -107,7 +107,7 @@ def _search(
     sizes: Sequence[int] = (),
     strides: Sequence[Sequence[Stride]] = (),
 ) -> PlanSearch:
-    fixed = (config.strides,) if config.strides is not None else ()
+    fixed = (config.strides,) if config.strides is not None else config.stride_choices or ()
     first, *further = sizes or (config.input_size, *config.input_sizes)
     return search_plans(
         model,
@@ -161,7 +161,7 @@ def _measure_some(
             about["refused"] = str(error)
             reporter.stage(f"{label}: strides {join_strides(plan.strides)}: {error}")
             continue
-        about["total_bytes"] = arena.total_bytes
+        about |= {"total_bytes": arena.total_bytes, "flash_bytes": arena.flash_bytes}
         fits = arena.fits(config.ram_bytes, config.flash_bytes)
         verdict = "fits" if fits else "does not fit"
         reporter.stage(f"{label}: strides {join_strides(plan.strides)}: arena {arena.total_bytes:,} bytes, {verdict}")
@@ -188,17 +188,18 @@ def _why_not(found: PlanSearch, tried: Sequence[dict[str, Any]], config: Compare
     measured = [about for about in tried if "total_bytes" in about]
     if measured:
         best = min(measured, key=lambda about: about["total_bytes"])
-        strides, need, how = best["strides"], best["total_bytes"], "measured"
+        strides, need, how, flash = best["strides"], best["total_bytes"], "measured", best["flash_bytes"]
     elif refused:
         return f"no plan can be exported: {refused[0]}"
     else:
         closest = found.candidates[0]
         strides, need, how = list(closest.plan.strides), closest.total_bytes, "predicted"
-        if need <= config.ram_bytes and config.flash_bytes is not None:
-            return (
-                f"no plan fits {config.flash_bytes:,} bytes of flash: the closest (strides {join_strides(strides)}) "
-                f"has a file of {closest.flash_bytes:,} bytes, {closest.flash_bytes - config.flash_bytes:,} over"
-            )
+        flash = closest.flash_bytes
+    if need <= config.ram_bytes and config.flash_bytes is not None:
+        return (
+            f"no plan fits {config.flash_bytes:,} bytes of flash: the closest (strides {join_strides(strides)}) "
+            f"has a file of {flash:,} bytes, {flash - config.flash_bytes:,} over"
+        )
     return (
         f"no plan fits {config.ram_bytes:,} bytes of RAM: the closest (strides {join_strides(strides)}) needs "
         f"{need:,} bytes ({how}), {need - config.ram_bytes:,} over"

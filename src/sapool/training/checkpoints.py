@@ -71,6 +71,16 @@ class Keeper(ModelCheckpoint):
         checkpoint[_RECIPE] = _plain(self.config)
         checkpoint[_SCORE] = float(trainer.callback_metrics[METRIC])
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best epoch of this folder, also where the folder was moved or copied since."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here: dict[str, Any] = {name: self._here(state_dict[name]) for name in paths}
+        here["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | here | {"dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
 
 def last_epoch(folder: Path) -> ModelCheckpoint:
     """Return what keeps the last epoch: ``save_last`` of the other one would only keep those that were the best."""

@@ -34,8 +34,11 @@ from sapool.training.loading import Batches, eval_loader, train_loader
 from sapool.training.progress import EpochLog, Progress
 
 _EVAL_BATCH = 128
-# Lightning's advice that does not apply: the user chooses the workers, and figures are summed before they are logged.
-_SAID_IN_VAIN = (".*does not have many workers.*", ".*exists and is not empty.*", ".*sync_dist=True.*")
+# Lightning's advice that does not apply: the user chooses the workers, figures are summed before they are logged, and
+# the last checkpoint of a folder that was moved is written anew anyway.
+_SAID_IN_VAIN = (
+    ".*does not have many workers.*", ".*exists and is not empty.*", ".*sync_dist=True.*", "The dirpath has changed.*",
+)  # fmt: skip
 
 
 def train(
@@ -71,11 +74,12 @@ def train(
     Raises:
         DivergedError: the loss or its gradient is no longer finite.
         CheckpointError: the folder holds another network's or recipe's checkpoint, or a damaged one.
-        ValueError: a batch that can't be shared out among the processes.
+        ValueError: a batch that can't be shared out among the processes, or an accelerator that is not there.
         OSError: a checkpoint can't be written; the one before is kept.
         KeyboardInterrupt: Ctrl-C; the run can be gone on with.
     """
     hardware, process, folder = hardware or Hardware(), processes(), Path(folder)
+    _check_accelerator(hardware)
     torch.manual_seed(config.seed)
     batches = train_loader(data, config.batch_size, config.seed, hardware, process)
     classifier = Classifier(model, config, config.epochs * len(batches), data.num_classes, hardware, teacher)
@@ -103,6 +107,13 @@ def train(
         images_per_second=_throughput(len(log.rows) * len(batches), batches, process, progress),
         skipped=sum(data.skipped.values()),
     )
+
+
+def _check_accelerator(hardware: Hardware) -> None:
+    """Refuse what this machine lacks, which Lightning answers with a trace."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(hardware.accelerator, True):
+        raise ValueError(f"accelerator {hardware.accelerator!r} is not available here: choose auto or cpu")
 
 
 def _throughput(steps: int, batches: Batches, process: Processes, progress: Progress) -> float:

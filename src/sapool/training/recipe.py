@@ -72,7 +72,10 @@ def _check(path: Path, key: Any, value: Any) -> Any:
         raise ValueError(f"{path}: unknown key {key!r}: {suggest(str(key), _FIELDS)}")
     kind, wanted = _kinds()[key]
     if kind is tuple and isinstance(value, list | tuple):
-        return tuple(value) if wanted == "names" else tuple(_number(path, key, item) for item in value)
+        if wanted != "names":
+            return tuple(_number(path, key, item) for item in value)
+        if all(isinstance(item, str) for item in value):
+            return tuple(value)
     if value is None and _FIELDS[key].default is None:
         return None
     if kind is float:

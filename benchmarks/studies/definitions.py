@@ -1,0 +1,156 @@
+"""What is compared: every study a question, every question a ``CompareConfig``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sapool.comparing import CompareConfig
+from sapool.training import TrainConfig
+
+Variants = Mapping[str, tuple[str, Mapping[str, Any]]]
+
+KIB = 1024
+POOLS = ("self_attentive", "avg", "max", "strided", "lip", "gaussian", "soft", "blur")
+# The form of WACV 2023 (see SelfAttentivePool2d.paper), and the one with the fewest operators.
+PAPER = {"patch_size": 1, "window_norm": True, "max_keys": None, "position_size": 256, "border": "stretch"}
+LEAN = {"num_heads": 1, "position": None}
+FORMS: Variants = {
+    "self_attentive, paper": ("self_attentive", {**PAPER, "max_keys": 256, "init": "random"}),
+    "self_attentive, average start": ("self_attentive", {"init": "average"}),
+    "self_attentive, lean, average start": ("self_attentive", {**LEAN, "init": "average"}),
+}
+
+# Networks and epochs are sized to two cores: a run takes about half a minute on one.
+BASE = CompareConfig(
+    model="sapool:tiny_025",
+    data="scattered-digits",
+    input_size=64,
+    pools=POOLS,
+    variants=FORMS,
+    ram_bytes=36 * KIB,
+    flash_bytes=None,
+    recipe=TrainConfig(epochs=30),
+    tables=("budget",),
+    eval_images=1500,
+    fragments=24,
+    # The ladder of ever earlier down-sampling: validation chooses between the two largest rungs that fit.
+    stride_choices=((2, 2, 2, 2), (4, 2, 2, 1), (4, 4, 1, 1), (8, 2, 1, 1)),
+    plan_candidates=2,
+    int8_images=750,
+)
+DATA = {
+    "digits": BASE,
+    "fashion": replace(
+        BASE, data="fashion-mnist", input_size=32, train_images=3000, fragments=None, ram_bytes=16 * KIB
+    ),
+    "scattered-fashion": replace(BASE, data="scattered-fashion-mnist", train_images=3000, fragments=8),
+}
+BUDGETS = {"digits": (36, 48), "fashion": (16, 24), "scattered-fashion": (36, 48)}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One comparison: where its runs lie (two that differ in what is compared alone share a folder), and its place."""
+
+    folder: str
+    place: str
+    config: CompareConfig
+
+
+def _winners() -> dict[str, Study]:
+    """Which pooling wins at equal measured RAM."""
+    return {
+        f"winner-{data}-{kib}k": Study(f"{data}-{kib}k", f"{data}, {kib} KiB", replace(config, ram_bytes=kib * KIB))
+        for data, config in DATA.items()
+        for kib in BUDGETS[data]
+    }
+
+
+START = "self_attentive, average start"
+EQUAL = replace(
+    BASE,
+    pools=("self_attentive", "avg", "max", "lip"),
+    variants={START: FORMS[START]},
+    strides=(2, 2, 2, 2),
+    stride_choices=None,
+    ram_bytes=256 * KIB,
+    plan_candidates=1,
+)
+
+
+# One thing changed at a time from EQUAL, which is the place that an axis marks with None.
+AXES: dict[str, dict[str, CompareConfig | None]] = {
+    "epochs": {
+        "10": replace(EQUAL, recipe=TrainConfig(epochs=10)),
+        "30": None,
+        "90": replace(EQUAL, recipe=TrainConfig(epochs=90)),
+    },
+    "training images": {"250": replace(EQUAL, train_images=250), "1000": None},
+    "fragments": {"0": replace(EQUAL, fragments=0), "8": replace(EQUAL, fragments=8), "24": None},
+    "strides": {
+        "2,2,2,2": None,
+        "4,2,2,1": replace(EQUAL, strides=(4, 2, 2, 1)),
+        "4,4,1,1": replace(EQUAL, strides=(4, 4, 1, 1)),
+    },
+    "width": {"0.25": None, "0.5": replace(EQUAL, model="sapool:tiny_050")},
+}
+
+
+def folder_of(axis: str, place: str) -> str:
+    return f"{axis} {place}".replace(" ", "-").replace(",", "")
+
+
+def _when() -> dict[str, Study]:
+    """Same strides for all, one thing changed at a time."""
+    found = {"when-equal": Study("equal", "", EQUAL)}
+    for axis, places in AXES.items():
+        for place, config in places.items():
+            if config is not None:
+                folder = folder_of(axis, place)
+                found[f"when-{folder}"] = Study(folder, f"{axis}: {place}", config)
+    return found
+
+
+# What each choice of the layer is worth: one changed at a time from the layer's defaults.
+CHOICES: Variants = {
+    label: ("self_attentive", kwargs)
+    for label, kwargs in {
+        "random start": {"init": "random"},
+        "average start": {"init": "average"},
+        "normalised, p 1": {"window_norm": True, "patch_size": 1},
+        "normalised, p 1, gain 4": {"window_norm": True, "patch_size": 1, "gain": 4.0},
+        "p 1": {"patch_size": 1},
+        "p 4": {"patch_size": 4},
+        "bilinear": {"restoration": "bilinear"},
+        "pixel_shuffle": {"restoration": "pixel_shuffle"},
+        "gain 4": {"gain": 4.0},
+        "gate exp": {"gate": "exp"},
+        "gate sigmoid": {"gate": "sigmoid"},
+        "16 keys": {"max_keys": 16},
+        "no position": {"position": None},
+        "1 head": {"num_heads": 1},
+        "4 heads": {"num_heads": 4},
+        "half width": {"embed_ratio": 0.5},
+        "separable": {"embedding": "separable"},
+        "context": {"combine": "context"},
+        "both": {"combine": "both"},
+        "lean": LEAN,
+        "paper": {**PAPER, "max_keys": 256, "init": "random"},
+    }.items()
+}
+
+
+def _choices() -> dict[str, Study]:
+    two = replace(EQUAL, pools=("self_attentive", "avg"))
+    lean = {"lean": CHOICES["lean"]}
+    return {
+        "choices": Study("equal", "every site, behind the block", replace(two, variants=CHOICES)),
+        "choices-stage": Study("stage", "behind the stage", replace(two, placement="stage", variants=lean)),
+        "choices-in-place": Study("in-place", "in the block", replace(two, placement="in-place", variants=lean)),
+        "choices-one-site": Study("one-site", "second site only", replace(two, sites=("blocks.0",), variants=lean)),
+    }
+
+
+STUDIES: dict[str, Study] = {**_choices(), **_winners(), **_when()}
