@@ -148,3 +148,28 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert said.strip().endswith("interrupted; the same command goes on where it stopped")
     done = call(*QUICK, "--epochs", "20", "--out", str(tmp_path / "run"), "--json")
     assert json.loads(done.stdout)["result"]["stopped_epoch"] == 20
+
+
+def test_a_damaged_image_is_named_and_the_corrected_command_can_have_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
+    for name, shade in (("dark", 20), ("light", 230)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (24, 24), shade + number).save(tmp_path / "data" / name / f"{number}.png")
+    for number in range(12):  # most of one class, so that training surely meets one
+        if number % 3:
+            (tmp_path / "data" / "dark" / f"{number}.png").write_bytes(b"no image")
+    out = tmp_path / "run"
+    options = ["--data", f"folder:{tmp_path / 'data'}", "--input-size", "24", "--batch-size", "4", "--no-tensorboard"]
+    done = call(*options, "--epochs", "1", "--out", str(out))
+    assert isinstance(done.exception, ValueError)
+    assert ".png" in str(done.exception)
+    assert str(done.exception).endswith("; mend it, or say --skip-bad")
+    assert not out.exists()
+    done = call(*options, "--epochs", "1", "--skip-bad", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert sum(json.loads((out / "record.json").read_text())["data"]["skipped"].values()) == 8

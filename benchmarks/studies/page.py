@@ -12,7 +12,7 @@ import definitions
 import records
 
 from sapool.comparing import Estimate, compare_paired, estimate
-from sapool.comparing.tables import show_difference, show_estimate
+from sapool.comparing.tables import show_difference, show_estimate, show_p
 
 PAGE = Path(__file__).parent / "README.md"
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def against(row: Row, rival: Row | None) -> tuple[str, str]:
         return "-", "-"
     ours, theirs = (dict(zip(r["seeds"], r["int8_test"], strict=True)) for r in (row, rival))
     found = compare_paired([ours[s] for s in shared], [theirs[s] for s in shared], rival["label"])
-    return show_difference(found), "-" if found.p_value is None else f"{found.p_value:.3f}"
+    return show_difference(found), show_p(found.p_value)
 
 
 def cells(row: Row, rival: Row | None) -> list[str]:

@@ -184,3 +184,9 @@ def test_how_it_is_executed_changes_only_the_rounding(hardware: Hardware, tmp_pa
     assert found.test_accuracy == pytest.approx(expected.test_accuracy, abs=0.06)  # two of 37 images
     assert model.get_parameter("conv.weight").dtype == torch.float32
     assert model.get_parameter("conv.weight").is_contiguous()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can")
+def test_half_precision_without_a_gpu_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="precision 16-mixed needs a GPU, and there is none here: choose 32 or bf16"):
+        train(network(), blobs(), TrainConfig(epochs=1), tmp_path, hardware=Hardware(precision="16-mixed"))

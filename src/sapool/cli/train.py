@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -196,22 +197,37 @@ def run(
     torch.manual_seed(request.recipe.seed)
     network = planned_model(request.model, data.num_classes, request.plan)
     teacher = _teacher(request, data)
+    ours = False
     if not _is_first():
         reporter = SilentReporter()
     else:
+        ours = not folder.exists()
         claim_folder(folder, request.to_dict(), "sapool train")
     if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
         reporter.stage(f"finished before, read from {folder / RECORD}")
         return json.loads((folder / RECORD).read_text())
     _announce(request, network, data, reporter)
-    outcome = train_network(
-        network, data, request.recipe, folder, reporter=reporter, hardware=hardware, teacher=teacher
-    )  # fmt: skip
+    try:
+        outcome = train_network(
+            network, data, request.recipe, folder, reporter=reporter, hardware=hardware, teacher=teacher
+        )  # fmt: skip
+    except ValueError as error:
+        # Nothing is kept of a start that failed at once, so that the corrected command can have the folder.
+        if _is_first() and ours and not any((folder / "checkpoints").glob("*.ckpt")):
+            shutil.rmtree(folder)
+        raise _advised(error) from None
     record = _record(request, data, hardware, asdict(outcome), sum(p.numel() for p in network.parameters()))
     if _is_first():
         save_weights(network, folder / WEIGHTS)
         _write(record, request, folder)
     return record
+
+
+def _advised(error: ValueError) -> ValueError:
+    """Add to a damaged image's line what can be done."""
+    from sapool.training.data import DataError
+
+    return DataError(f"{error}; mend it, or say --skip-bad") if isinstance(error, DataError) else error
 
 
 def _is_first() -> bool:

@@ -194,10 +194,11 @@ def _ranked(rows: Sequence[PoolingRow]) -> tuple[PoolingRow, ...]:
 
 
 def _with_rival(row: PoolingRow, order: Sequence[PoolingRow]) -> PoolingRow:
-    """Pair a pooling by seed with the best other plan; a label for the very same plan is no rival."""
+    """Pair a pooling by seed with the best other one; another form of the same layer is no rival."""
     for rival in order:
         shared = [seed for seed in row.seeds if seed in rival.seeds]
-        if rival is row or not rival.fits or not shared or rival.records == row.records:
+        same = rival.pool == row.pool or rival.records == row.records
+        if same or not rival.fits or not shared:
             continue
         ours, theirs = (dict(zip(r.seeds, r.int8_test, strict=True)) for r in (row, rival))
         paired = compare_paired([ours[s] for s in shared], [theirs[s] for s in shared], rival.label)

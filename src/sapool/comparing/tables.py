@@ -42,6 +42,13 @@ def show_difference(found: PairedDifference | None) -> str:
     return f"{found.mean * 100:+.1f}{interval} vs {found.rival}"
 
 
+def show_p(value: float | None) -> str:
+    """Return a p-value with three digits; a smaller one as ``<0.001``."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
 def cells(row: PoolingRow) -> list[str]:
     """Return one pooling's row, a text for each of :data:`HEADINGS`."""
     floats = sum(row.float_test) / len(row.float_test) if row.float_test else None
@@ -55,7 +62,7 @@ def cells(row: PoolingRow) -> list[str]:
         show_estimate(row.mean),
         percent(floats),
         show_difference(row.against),
-        "-" if p_value is None else f"{p_value:.3f}",
+        show_p(p_value),
         *("-" if count is None else f"{count:,}" for count in counts),
         "-" if row.latency_ms is None else f"{row.latency_ms:.2f}",
         "yes" if row.fits else "no",

@@ -114,6 +114,9 @@ def _check_accelerator(hardware: Hardware) -> None:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(hardware.accelerator, True):
         raise ValueError(f"accelerator {hardware.accelerator!r} is not available here: choose auto or cpu")
+    accelerated = hardware.accelerator != "cpu" and any(there.values())
+    if hardware.precision == "16-mixed" and not accelerated:
+        raise ValueError("precision 16-mixed needs a GPU, and there is none here: choose 32 or bf16-mixed")
 
 
 def _throughput(steps: int, batches: Batches, process: Processes, progress: Progress) -> float:
