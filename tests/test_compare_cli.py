@@ -82,7 +82,7 @@ def test_nothing_fitting_is_3(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["tables"]["budget"][0]["label"] == "avg"
     other = run(*arguments[:-2], "--batch-size", "125", cwd=tmp_path)
     assert other.returncode == 2
-    assert "holds results of another configuration (recipe is" in other.stderr
+    assert "holds results of another configuration (recipe.batch_size is 250 there, 125 here)" in other.stderr
 
 
 @pytest.mark.slow
