@@ -55,6 +55,8 @@ def test_a_batch_larger_than_the_split_still_trains() -> None:
 
 
 @pytest.mark.slow
+# JAX, which the converter loads into the same process, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_workers_change_nothing() -> None:
     data = load_data("scattered-digits", 32, epochs=2, augment=("crop_pad4", "random_erasing"), train_images=100)
     alone, helped = (list(train_loader(data, 20, 1, Hardware(workers=workers))) for workers in (0, 2))

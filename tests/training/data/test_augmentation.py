@@ -100,6 +100,8 @@ def test_normalisation() -> None:
 
 
 @pytest.mark.slow
+# JAX, which the converter loads into the same process, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_a_restart_with_other_workers_sees_the_same(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 12, "b": 12})
     batches = []
@@ -122,6 +124,8 @@ def test_a_restart_with_other_workers_sees_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+# JAX, which the converter loads into the same process, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_a_workers_error_is_one_line(tmp_path: Path) -> None:
     write_classes(tmp_path, {"a": 4, "b": 4})
     for path in tmp_path.glob("*/*.png"):
