@@ -119,9 +119,9 @@ CHOICES: Variants = {
     for label, kwargs in {
         "average start": {},
         "random start": {"init": "random"},
-        "normalised, p 1": {"window_norm": True, "patch_size": 1},
-        "normalised, p 1, gain 4": {"window_norm": True, "patch_size": 1, "gain": 4.0},
-        "p 1": {"patch_size": 1},
+        "normalised, p 1, 256 keys": {"window_norm": True, "patch_size": 1, "max_keys": 256},
+        "normalised, p 1, 256 keys, gain 4": {"window_norm": True, "patch_size": 1, "max_keys": 256, "gain": 4.0},
+        "p 1, 256 keys": {"patch_size": 1, "max_keys": 256},
         "p 4": {"patch_size": 4},
         "bilinear": {"restoration": "bilinear"},
         "pixel_shuffle": {"restoration": "pixel_shuffle"},
