@@ -26,8 +26,8 @@ Micro's arena. Differences are paired by seed; p-values (paired t-test, two-side
 rows.
 
 scattered-digits: one whole digit among {fragments} fragments of others, 64 px; scattered Fashion-MNIST: the same canvas
-with its images and 8 fragments, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images. The network
-is `{model}`, {epochs} epochs, validated and tested on {images:,} images (int8 on {int8:,} of them)."""
+with its images and 8 fragments, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images.
+The network is `{model}`, {epochs} epochs, validated and tested on {images:,} images (int8 on {int8:,} of them)."""
 
 
 def table(headings: list[str], rows: list[list[str]]) -> list[str]:
@@ -132,7 +132,7 @@ def choices() -> list[str]:
     said = ["## What each choice of the self-attentive layer is worth", ""]
     for name, study in definitions.STUDIES.items():
         rows = rows_of(name) if name.startswith("choices") else []
-        default = next((row for row in rows if row["label"] in ("average start", definitions.START)), None)
+        default = next((row for row in rows if row["label"] == "self_attentive"), None)
         if rows:
             body = [cells(row, None if row is default else default) for row in rows]
             said += [f"### {study.place}", "", *table(HEADINGS, body), ""]

@@ -74,6 +74,16 @@ def restore(name: str, folder: Path) -> int:
     return len(runs)
 
 
+def borrow(source: Path, target: Path, ram_bytes: int) -> int:
+    """Copy the finished runs of a comparison under a larger budget that keep this one too; return how many."""
+    kept = {place: r for place, r in collect(source).items() if r.fits and r.total_bytes <= ram_bytes}
+    for place, record in kept.items():
+        path = target / "runs" / place / "record.json"
+        if not path.is_file():
+            write_text_atomically(path, record_to_json(record))
+    return len(kept)
+
+
 def save_tables(name: str, comparison: Comparison) -> None:
     """Write what a study found: its rows, without plans and paths, which the runs' file has."""
     data = json.loads(comparison.to_json())

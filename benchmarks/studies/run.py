@@ -41,6 +41,8 @@ def run(name: str, seeds: int) -> None:
     study = definitions.STUDIES[name]
     folder = RUNS / study.folder
     records.restore(study.folder, folder)
+    for other in definitions.larger_budgets(study):
+        records.borrow(RUNS / other.folder, folder, study.config.ram_bytes)
     comparison = compare(replace(study.config, seeds=seeds), folder, reporter=Terminal())
     count = records.save(study.folder, folder)
     records.save_tables(name, comparison)

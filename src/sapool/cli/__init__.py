@@ -17,6 +17,7 @@ except ImportError as error:
 from sapool.cli.compare import compare
 from sapool.cli.data import data
 from sapool.cli.data_make import make
+from sapool.cli.detect import detect
 from sapool.cli.export import export, measure
 from sapool.cli.fit import fit
 from sapool.cli.memory import boards, profile
@@ -42,6 +43,7 @@ for command in (fit, compare, plan, profile, train, prune, export, measure, opti
     app.command()(command)
 data.command("make")(make)
 app.add_typer(data, name="data")
+app.add_typer(detect, name="detect")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from sapool.detection.annotation_file import AnnotationFile, read_annotations
 from sapool.detection.augment import BOX_AUGMENTATIONS, AugmentedBoxes
 from sapool.detection.boxes import BoxDataset, Target, annotations_of, collate, make_target, without_crowds
 from sapool.detection.coco import CocoBoxes, find_coco, ground_truth, write_coco
+from sapool.detection.config import DETECTION_RECIPES, DetectConfig, read_detection_recipe
 from sapool.detection.digits import ScatteredBoxes
 from sapool.detection.drawing import draw_boxes, write_drawing
 from sapool.detection.evaluation import (
@@ -15,9 +16,10 @@ from sapool.detection.evaluation import (
     write_results,
 )
 from sapool.detection.features import FeatureLevel, FeatureMaps, plan_backbone, planned_features, probe_features
-from sapool.detection.memory import JoinedMaps, profile_backbone
+from sapool.detection.memory import JoinedMaps, export_backbone, profile_backbone
 from sapool.detection.models import DETECTORS, make_detector
 from sapool.detection.splits import BOX_DATA_SETS, BoxSplits, load_boxes
+from sapool.detection.training import DetectorRecord, train_detector
 
 __all__ = [
     "AnnotationFile",
@@ -28,8 +30,11 @@ __all__ = [
     "BoxSplits",
     "ClassPrecision",
     "CocoBoxes",
+    "DETECTION_RECIPES",
     "DETECTORS",
+    "DetectConfig",
     "DetectionRecord",
+    "DetectorRecord",
     "FeatureLevel",
     "FeatureMaps",
     "JoinedMaps",
@@ -41,6 +46,7 @@ __all__ = [
     "detect",
     "draw_boxes",
     "evaluate_results",
+    "export_backbone",
     "find_coco",
     "ground_truth",
     "load_boxes",
@@ -51,6 +57,8 @@ __all__ = [
     "probe_features",
     "profile_backbone",
     "read_annotations",
+    "read_detection_recipe",
+    "train_detector",
     "without_crowds",
     "write_coco",
     "write_drawing",

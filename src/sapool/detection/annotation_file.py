@@ -100,7 +100,7 @@ def read_annotations(
             that breaks a rule: the file, the id and the rule.
     """
     path, folder = Path(path), Path(image_folder)
-    data = _parse(path)
+    data = parse_annotations(path)
     problems = _Problems(path, skip_bad)
     categories = _categories(path, data["categories"], classes)
     images = _images(path, data["images"], folder)
@@ -112,7 +112,12 @@ def read_annotations(
     return AnnotationFile(path, tuple(sorted(good, key=lambda image: image.id)), categories, dict(problems.counts))
 
 
-def _parse(path: Path) -> dict[str, list[dict[str, Any]]]:
+def parse_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read an annotation file as it is, its entries unchecked.
+
+    Raises:
+        ValueError: no such file, or not an annotation file.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:

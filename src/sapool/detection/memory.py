@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from sapool.detection.features import FeatureMaps, planned_features
+from sapool.export import export_int8, measure_arena
 from sapool.graph import InputSize
 from sapool.memory import MemoryProfile
 from sapool.profiling import profile_memory
-from sapool.records import PoolingPlan
+from sapool.records import ArenaRecord, PoolingPlan
 
 
 class JoinedMaps(nn.Module):
@@ -47,3 +53,25 @@ def profile_backbone(
         ValueError: the plan is for another network, or torch.fx can't trace it.
     """
     return profile_memory(FeatureMaps(planned_features(backbone, image_size, plan), levels).eval(), image_size)
+
+
+def export_backbone(detector: nn.Module, images: Iterable[Tensor], path: str | Path) -> ArenaRecord:
+    """Write a detector's backbone, up to the maps its heads read, as int8, and measure it on TensorFlow Lite Micro.
+
+    Args:
+        detector: of :func:`make_detector`, in eval mode; left as it is.
+        images: (1, 3, H, W) in [0, 1], all of one size; the detector's normalisation is applied.
+        path: of the ``.tflite`` file.
+
+    Returns:
+        The arena of the backbone with its maps joined (:class:`JoinedMaps`); heads and box picking are not in it.
+
+    Raises:
+        ExportError: the backbone can't be exported.
+        InterpreterError: TensorFlow Lite Micro refuses the file.
+    """
+    maps = next(module for module in detector.modules() if isinstance(module, FeatureMaps))
+    transform: Any = detector.get_submodule("transform")
+    seen = (transform.normalize(image[0])[None] for image in images)
+    export_int8(JoinedMaps(copy.deepcopy(maps)).eval(), seen, path)
+    return measure_arena(path)

@@ -52,11 +52,18 @@ class BoxSplits:
         """Return the COCO annotations of ``"val"`` or ``"test"``."""
         return ground_truth(self.val if split == "val" else self.test)
 
-    def calibration(self, size: int, count: int = 128) -> Iterator[Tensor]:
-        """Yield training images (1, 3, size, size), without augmentation, to set a backbone's int8 ranges by."""
+    def calibration(self, size: int | tuple[int, int], count: int = 128) -> Iterator[Tensor]:
+        """Yield training images (1, 3, H, W), without augmentation, to set a backbone's int8 ranges by.
+
+        Args:
+            size: the side of squares, or (H, W), in pixels.
+            count: how many at most.
+        """
         for index in range(min(count, self.images_per_epoch)):
             image, _ = self.train.dataset[index]
-            yield F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)
+            yield F.interpolate(
+                image[None], (size, size) if isinstance(size, int) else size, mode="bilinear", antialias=True
+            )
 
 
 def load_boxes(

@@ -139,7 +139,7 @@ class MixedSelfAttentivePool2d(DeformableSelfAttentivePool2d):
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode, patch_size=patch_size, **kwargs)
         self.local = nn.Conv2d(in_channels, in_channels, self.patch_size)
         self.local_norm = PatchBatchNorm2d(in_channels)
-        if kwargs.get("init") == "average":
+        if kwargs.get("init", "average") == "average":
             nn.init.zeros_(self.local_norm.weight)
 
     def _moved_weight(self, x: Tensor) -> Tensor:

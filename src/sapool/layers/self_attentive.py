@@ -72,8 +72,8 @@ class SelfAttentivePool2d(WindowPool2d):
         embed_norm: whether a BatchNorm follows the embedding.
         restore_norm: whether a BatchNorm follows the restoration's convolution.
         count_include_pad: whether zeros around the map count in an un-normalised average, as in ``nn.AvgPool2d``.
-        init: ``"random"``, or ``"average"``: weights start equal, so that a normalised pool starts as average pooling
-            (an un-normalised one as a multiple of it).
+        init: ``"average"``: weights start equal, so that a normalised pool starts as average pooling (an un-normalised
+            one as a multiple of it); or ``"random"``, the paper's.
         combine: what the attention is for: ``"weight"``, the paper's, weights every window; ``"context"`` leaves the
             window a plain average and adds what was attended to, mapped to C channels (:mod:`sapool.layers.context`);
             ``"both"`` adds it to the weighted window. The added context starts at zero. With ``"context"`` there is no
@@ -111,7 +111,7 @@ class SelfAttentivePool2d(WindowPool2d):
         embed_norm: bool = True,
         restore_norm: bool = True,
         count_include_pad: bool = True,
-        init: Literal["random", "average"] = "random",
+        init: Literal["random", "average"] = "average",
         combine: Combine = "weight",
         allow_collapse: bool = False,
     ) -> None:
@@ -153,8 +153,8 @@ class SelfAttentivePool2d(WindowPool2d):
 
         Takes the class's arguments; a keyword given here wins over the paper's value.
         """
-        own = {"patch_size": 1, "window_norm": True, "max_keys": None, "position_size": 256, "border": "stretch"}
-        return cls(in_channels, kernel_size, stride, **(own | kwargs))
+        own: dict[str, Any] = {"patch_size": 1, "window_norm": True, "max_keys": None, "position_size": 256}
+        return cls(in_channels, kernel_size, stride, **(own | {"border": "stretch", "init": "random"} | kwargs))
 
     def _check(
         self,

@@ -52,11 +52,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class Keeper(ModelCheckpoint):
     """Keeps the best epoch on validation; every checkpoint gets the recipe that it belongs to."""
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, metric: str = METRIC) -> None:
         super().__init__(
             folder,
             "best",
-            monitor=METRIC,
+            monitor=metric,
             mode="max",
             enable_version_counter=False,
             # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
@@ -69,7 +69,7 @@ class Keeper(ModelCheckpoint):
     ) -> None:
         """Write the recipe and this epoch's own score beside the weights."""
         checkpoint[_RECIPE] = _plain(self.config)
-        checkpoint[_SCORE] = float(trainer.callback_metrics[METRIC])
+        checkpoint[_SCORE] = float(trainer.callback_metrics[str(self.monitor)])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best epoch of this folder, also where the folder was moved or copied since."""
@@ -90,8 +90,8 @@ def last_epoch(folder: Path) -> ModelCheckpoint:
 class Patience(EarlyStopping):
     """Stops when validation has not improved for so many epochs; a restart of a stopped run stays stopped."""
 
-    def __init__(self, epochs: int) -> None:
-        super().__init__(METRIC, patience=epochs, mode="max", check_on_train_epoch_end=False)
+    def __init__(self, epochs: int, metric: str = METRIC) -> None:
+        super().__init__(metric, patience=epochs, mode="max", check_on_train_epoch_end=False)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say again what the checkpoint knows: the trainer itself forgets why it stopped."""
@@ -137,7 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def score_of(checkpoint: dict[str, Any]) -> float:
-    """Return the validation accuracy of the epoch that a checkpoint was saved in."""
+    """Return the validation score of the epoch that a checkpoint was saved in."""
     return float(checkpoint[_SCORE])
 
 

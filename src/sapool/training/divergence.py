@@ -12,8 +12,8 @@ class DivergedError(ValueError):
     """The loss or its gradient is no longer finite; the last good checkpoint is kept."""
 
 
-def first_bad_output(model: nn.Module, images: Tensor) -> str | None:
-    """Return the qualified name of the first module whose output for ``images`` (N, C, H, W) is not finite.
+def first_bad_output(model: nn.Module, *inputs: Any) -> str | None:
+    """Return the qualified name of the first module whose output for ``inputs`` is not finite.
 
     Only modules without children are asked; ``None`` where all are finite.
     """
@@ -31,7 +31,7 @@ def first_bad_output(model: nn.Module, images: Tensor) -> str | None:
     hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
     try:
         with torch.no_grad():
-            model(images)
+            model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -46,9 +46,9 @@ def first_bad_gradient(model: nn.Module) -> str | None:
     return None
 
 
-def where_it_broke(model: nn.Module, images: Tensor) -> str:
+def where_it_broke(model: nn.Module, *inputs: Any) -> str:
     """Return in a few words what stopped being finite first, forwards and then backwards."""
-    if (module := first_bad_output(model, images)) is not None:
+    if (module := first_bad_output(model, *inputs)) is not None:
         return f"first not finite: the output of {module or 'the network'}"
     if (parameter := first_bad_gradient(model)) is not None:
         return f"first not finite: the gradient of {parameter}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sapool.training.config import Hardware, Processes
-from sapool.training.data import DataSplits, Images, collate
+from sapool.training.data import Images, collate
 
 Batches = DataLoader[tuple[Tensor, int]]
 
@@ -61,13 +61,34 @@ class ShareSampler(Sampler[int]):
         return iter(self.share)
 
 
+class EpochSplits(Protocol):
+    """A training split of several epochs, of images with classes or with boxes."""
+
+    @property
+    def train(self) -> Dataset[Any]:
+        """Its images, of every epoch."""
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many of them an epoch has."""
+
+
+class Items(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
 def train_loader(
-    data: DataSplits,
+    data: EpochSplits,
     batch_size: int,
     seed: int,
     hardware: Hardware | None = None,
     process: Processes | None = None,
-) -> Batches:
+    gathered: Callable[[Any], Any] = collate,
+) -> DataLoader[Any]:
     """Return the loader of the training split.
 
     Args:
@@ -76,6 +97,7 @@ def train_loader(
         seed: of the order.
         hardware: how many workers load; by default none.
         process: which of how many this is.
+        gathered: makes a batch of items.
 
     Raises:
         ValueError: a batch that can't be shared out evenly.
@@ -90,22 +112,26 @@ def train_loader(
         )
     total = len(data.train)  # type: ignore[arg-type]
     sampler = EpochSampler(data.images_per_epoch, total, seed, process)
-    return DataLoader(data.train, share, sampler=sampler, drop_last=True, **_workers(hardware))
+    return DataLoader(data.train, share, sampler=sampler, drop_last=True, collate_fn=gathered, **_workers(hardware))
 
 
 def eval_loader(
-    images: Images, batch_size: int = 128, hardware: Hardware | None = None, process: Processes | None = None
-) -> Batches:
+    images: Dataset[Any] | Items,
+    batch_size: int = 128,
+    hardware: Hardware | None = None,
+    process: Processes | None = None,
+    gathered: Callable[[Any], Any] = collate,
+) -> DataLoader[Any]:
     """Return a loader that goes through this process's share of ``images`` once, in order."""
-    sampler = ShareSampler(len(images), process or Processes())  # type: ignore[arg-type]
-    return DataLoader(images, batch_size, sampler=sampler, **_workers(hardware))
+    items: Any = images  # a DataLoader takes either
+    sampler = ShareSampler(len(items), process or Processes())
+    return DataLoader(items, batch_size, sampler=sampler, collate_fn=gathered, **_workers(hardware))
 
 
 def _workers(hardware: Hardware | None) -> dict[str, Any]:
     hardware = hardware or Hardware()
     pinned = hardware.accelerator in ("auto", "cuda") and torch.cuda.is_available()
     return {
-        "collate_fn": collate,
         "num_workers": hardware.workers,
         "persistent_workers": hardware.workers > 0,
         "pin_memory": pinned,

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from sapool.optional import require
 from sapool.records import Reporter
+from sapool.training.checkpoints import METRIC
 from sapool.training.config import TrainConfig
 
 
@@ -23,8 +24,10 @@ class Progress(Callback):
         step_seconds: of these, spent in training steps and in waiting for their images.
     """
 
-    def __init__(self, reporter: Reporter, name: str, config: TrainConfig, steps_per_epoch: int) -> None:
-        self.reporter, self.name = reporter, name
+    def __init__(
+        self, reporter: Reporter, name: str, config: TrainConfig, steps_per_epoch: int, metric: str = METRIC
+    ) -> None:
+        self.reporter, self.name, self.metric = reporter, name, metric
         self.steps_per_epoch, self.epochs = steps_per_epoch, config.epochs
         self.seconds = self.step_seconds = 0.0
         self._since = self._epoch_since = time.monotonic()
@@ -60,7 +63,7 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Remember what to say beside the bar."""
-        self._val = float(trainer.callback_metrics["val_accuracy"])
+        self._val = float(trainer.callback_metrics[self.metric])
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Close the bar."""
