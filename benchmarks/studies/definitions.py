@@ -71,7 +71,7 @@ EQUAL = replace(
     variants={},
     strides=(2, 2, 2, 2),
     stride_choices=None,
-    ram_bytes=256 * KIB,
+    ram_bytes=4096 * KIB,
 )
 
 
@@ -140,7 +140,7 @@ def _choices() -> dict[str, Study]:
     }
 
 
-STUDIES: dict[str, Study] = {**_choices(), **_winners(), **_when()}
+STUDIES: dict[str, Study] = {**_winners(), **_choices(), **_when()}
 
 
 def larger_budgets(study: Study) -> list[Study]:

@@ -78,7 +78,7 @@ def authors_pool(
         choices = patched | SELF_ATTENTIVE[token]
         return SelfAttentivePool2d.paper(in_channels, kernel_size, stride, **choices, allow_collapse=True)
     if token in DEFORMED:
-        return create_pool(DEFORMED[token], in_channels, kernel_size, stride, **patched)
+        return create_pool(DEFORMED[token], in_channels, kernel_size, stride, init="random", **patched)
     if token == "attnpool":
         return create_pool("attention_strided", in_channels, kernel_size, stride, **attention)
     if token not in PLAIN:

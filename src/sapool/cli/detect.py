@@ -35,7 +35,7 @@ def train(
     model: Annotated[str, typer.Option(help="Backbone: sapool:tiny, timm:NAME or torchvision:NAME.")] = "sapool:tiny",
     data: Annotated[str, typer.Option(help="scattered-digits, or a COCO folder.")] = "scattered-digits",
     recipe: Annotated[
-        str, typer.Option(help="A recipe's name (an unknown one lists them) or .yaml file; what follows replaces its keys.")
+        str, typer.Option(help="A recipe's name (an unknown one lists them) or .yaml file.")
     ] = "small",
     pool: Annotated[str | None, typer.Option(help="Pooling to put into the backbone; default: as it is.")] = None,
     strides: Annotated[str | None, typer.Option(help="One a site, comma-separated: 2,4,2,2,2.")] = None,

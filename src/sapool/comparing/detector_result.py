@@ -134,5 +134,6 @@ def markdown(comparison: DetectorComparison) -> str:
 EXPLANATION = (
     "AP50 and AP on test, mean over seeds with the 95 % t-interval; the epoch is chosen by AP on validation. "
     "Differences are paired by seed, in percentage points, p by the paired t-test (two-sided, not corrected for "
-    "several tests). The arena is TensorFlow Lite Micro's for the int8 backbone, its maps joined; the heads are not in it.",
+    "several tests). The arena is TensorFlow Lite Micro's for the int8 backbone, its maps joined; the heads "
+    "are not in it.",
 )
