@@ -174,6 +174,7 @@ def run_detector(
     hardware: Hardware | None = None,
     reporter: Reporter | None = None,
     name: str = "training",
+    measure: bool = True,
 ) -> DetectorRun:
     """Train a detector into a folder, or read back what is finished there.
 
@@ -184,6 +185,7 @@ def run_detector(
         hardware: how it is executed.
         reporter: is told stages and progress.
         name: stands beside the progress bar.
+        measure: export the backbone and measure its arena, which takes up to a minute.
 
     Raises:
         ValueError: bad data, a folder of another configuration, a diverged loss.
@@ -206,7 +208,8 @@ def run_detector(
     if first:
         save_weights(model, folder / WEIGHTS)
         write_results(found, folder / RESULTS)
-        record["backbone"] = _measure(model, data, request.recipe.image_size, folder / BACKBONE, reporter)
+        if measure:
+            record["backbone"] = _measure(model, data, request.recipe.image_size, folder / BACKBONE, reporter)
         # Last of all: it says that the rest is there.
         write_text_atomically(folder / RECORD, json.dumps(record, indent=2))
     return DetectorRun(folder, request, data.classes, record)
@@ -239,7 +242,7 @@ def _record(
             "classes": list(data.classes),
             "skipped": data.skipped,
         },
-        "backbone": {"arena": None, "reason": "written by the first process"},
+        "backbone": {"arena": None, "reason": None},
         "hardware": asdict(hardware) | {"processes": processes().world_size},
         "environment": describe_environment(),
     }

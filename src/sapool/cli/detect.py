@@ -55,6 +55,7 @@ def train(
     precision: Annotated[str, typer.Option(help="32, bf16-mixed or 16-mixed.")] = "32",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files beside logs/metrics.csv.")] = True,
+    measure: Annotated[bool, typer.Option(help="Export the backbone and measure its arena.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: one under runs/.")] = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -88,7 +89,9 @@ def train(
     request = DetectRequest(model, data, planned, config, skip_bad, train_images, pretrained)
     hardware = Hardware(workers, precision, accelerator=accelerator, tensorboard=tensorboard)
     try:
-        run = run_detector(request, out or request.default_folder(recipe), hardware=hardware, reporter=Terminal())
+        run = run_detector(
+            request, out or request.default_folder(recipe), hardware=hardware, reporter=Terminal(), measure=measure
+        )
     except KeyboardInterrupt:
         messages.print("interrupted; the same command goes on where it stopped", markup=False)
         raise typer.Exit(INTERRUPTED) from None
@@ -306,7 +309,8 @@ def _record_of(held: dict[str, Any]) -> DetectionRecord:
 
 
 def _show_record(record: DetectionRecord, title: str) -> None:
-    summary = Table(title=f"{title}: {record.images:,} images")
+    sys.stdout.write(f"{title}: {record.images:,} images\n")
+    summary = Table()
     figures = {
         "AP": record.ap, "AP50": record.ap50, "AP75": record.ap75, "small": record.ap_small,
         "medium": record.ap_medium, "large": record.ap_large,

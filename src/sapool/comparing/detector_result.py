@@ -76,14 +76,13 @@ def row_of(pool: str, finished: Mapping[str, Mapping[str, Any]], seeds: int, ram
     done = {seed: run for seed, run in runs.items() if "ap50" in run}
     if not done:
         return DetectorRow(pool, strides, reasons=reasons)
-    sizes = [run["total_bytes"] for run in done.values()]
-    largest = None if None in sizes else max(sizes)
+    largest = max([planned["total_bytes"], *(run["total_bytes"] or 0 for run in done.values())])
     ap, ap50 = (tuple(run[name] for run in done.values()) for name in ("ap", "ap50"))
     return DetectorRow(
         pool, strides, tuple(done), ap, ap50,
         total_bytes=largest,
         parameters=max(run["parameters"] for run in done.values()),
-        fits=largest is not None and largest <= ram_bytes,
+        fits=largest <= ram_bytes,
         mean=estimate(ap50),
         mean_ap=estimate(ap),
         reasons=reasons,

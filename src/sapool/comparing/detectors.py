@@ -163,11 +163,10 @@ class _Study:
             except (ValueError, ExportError, InterpreterError) as error:
                 said = f"strides {join_strides(strides)}: {error}"
                 continue
-            self.reporter.stage(
-                f"{pool}: strides {join_strides(strides)}: the backbone needs {arena.total_bytes:,} bytes"
-            )
+            said = f"strides {join_strides(strides)} need {arena.total_bytes:,} bytes"
+            self.reporter.stage(f"{pool}: {said}")
             if arena.total_bytes <= self.config.ram_bytes:
-                return {"plan": asdict(plan), "reason": None}
+                return {"plan": asdict(plan), "total_bytes": arena.total_bytes, "reason": None}
             said += ", over the budget"
         return {"plan": None, "reason": said}
 
@@ -176,7 +175,10 @@ class _Study:
         self.reporter.stage(f"{name}: training")
         request = self.config.request(plan, seed)
         try:
-            run = run_detector(request, place, hardware=self.hardware, reporter=self.reporter, name=name)
+            # The arena is the plan's; one trained backbone shows that its numbers change nothing.
+            run = run_detector(
+                request, place, hardware=self.hardware, reporter=self.reporter, name=name, measure=seed == 0
+            )
         except DivergedError as error:
             return {"reason": f"seed {seed}: {error}"}
         self.reporter.stage(f"{name}: AP50 {run.ap50:.1%}, AP {run.ap:.1%}")

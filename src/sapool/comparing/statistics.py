@@ -72,8 +72,9 @@ def _t_interval(values: Sequence[float]) -> tuple[float | None, float | None, fl
         raise ValueError("a mean needs at least one value")
     if len(values) < LEAST_SEEDS:
         return None, None, None
-    if max(values) == min(values):  # no spread: the interval is the value, and t is not defined
-        return values[0], values[0], 1.0 if values[0] == 0 else 0.0
+    # No spread but that of rounding: the interval is the value, and t is not defined.
+    if math.isclose(max(values), min(values), rel_tol=1e-12, abs_tol=1e-12):
+        return values[0], values[0], 1.0 if math.isclose(values[0], 0, abs_tol=1e-12) else 0.0
     tested = require("scipy.stats", "train", "statistics").ttest_1samp(values, 0.0)
     interval = tested.confidence_interval(CONFIDENCE)
     return float(interval.low), float(interval.high), float(tested.pvalue)

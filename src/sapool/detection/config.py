@@ -109,10 +109,8 @@ def read_detection_recipe(name_or_path: str | Path, **overrides: Any) -> DetectC
         ValueError: as :func:`sapool.training.read_recipe`.
     """
     size = overrides.pop("input_size", None)
+    if size is None or overrides.get("longest_side") is not None:
+        return _BOOK.read(name_or_path, **overrides, input_size=size)
     config = _BOOK.read(name_or_path, **overrides)
-    if size is None or size == config.input_size:
-        return config
-    longest = overrides.get("longest_side")
-    if longest is None and config.longest_side:
-        longest = round(config.longest_side * size / config.input_size)
-    return _BOOK.read(name_or_path, **overrides, input_size=size, **({"longest_side": longest} if longest else {}))
+    longest = round(config.longest_side * size / config.input_size)
+    return _BOOK.read(name_or_path, **overrides, input_size=size, longest_side=longest)
