@@ -26,7 +26,7 @@ Micro's arena. Differences are paired by seed; p-values (paired t-test, two-side
 rows.
 
 scattered-digits: one whole digit among {fragments} fragments of others, 64 px; scattered Fashion-MNIST: the same canvas
-with its images and 8 fragments, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images.
+with its images, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images.
 The network is `{model}`, {epochs} epochs, validated and tested on {images:,} images (int8 on {int8:,} of them)."""
 
 
