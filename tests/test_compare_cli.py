@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sapool.cli.compare import parse_variant
+from sapool.training import read_recipe
 from tests.test_cli import run
 
 QUICK = ("--input-size", "32", "--epochs", "1", "--batch-size", "250")
@@ -101,3 +103,15 @@ def test_a_whole_comparison(tmp_path: Path) -> None:
     shown = run(*arguments, "--json", cwd=tmp_path)
     assert json.loads(shown.stdout)["tables"] == held["tables"]
     assert "training" not in shown.stderr
+
+
+def test_the_papers_study_is_trained_by_the_authors_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    # The module's name in the package is the command's.
+    monkeypatch.setattr(
+        sys.modules["sapool.cli.compare"], "_run_study", lambda *given: asked.append(given[2]["recipe"])
+    )
+    study = ("compare", "--study", "imagenet-mobilenetv2", "--data", "imagenet:x")
+    for recipe in ((), ("--recipe", "modern")):
+        assert run(*study, *recipe, "--epochs", "9")[0] == 0
+    assert asked == [read_recipe("authors-imagenet", epochs=9), read_recipe("modern", epochs=9)]

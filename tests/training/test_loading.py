@@ -50,6 +50,13 @@ def test_a_batch_that_can_not_be_shared_out_is_refused() -> None:
         train_loader(blobs(), 8, 0, process=Processes(0, 3, 3))
 
 
+def test_a_process_without_an_image_to_evaluate_is_refused() -> None:
+    data = blobs(held_out=2)
+    assert len(eval_loader(data.val, process=Processes(1, 2, 2))) == 1
+    with pytest.raises(ValueError, match="2 images to evaluate can't be shared among 3 processes"):
+        eval_loader(data.val, process=Processes(0, 3, 3))
+
+
 def test_a_batch_larger_than_the_split_still_trains() -> None:
     assert len(train_loader(blobs(), 5000, 0)) == 1
 

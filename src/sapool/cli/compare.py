@@ -57,7 +57,9 @@ def compare(
     flash: Flash = None,
     board: BoardName = None,
     seeds: Annotated[int, typer.Option(help="How many; under 3 is no evidence.")] = 1,
-    recipe: Annotated[str | None, typer.Option(help="A recipe's name or YAML file, for every pooling.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name or YAML file, for every pooling (a study: authors-imagenet).")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training split (default: 20, or the recipe's).")
     ] = None,
@@ -112,7 +114,7 @@ def compare(
     _check_belongs(given)
     ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    trained_by = _recipe(recipe, recipe_asked)
+    trained_by = _recipe(recipe or ("authors-imagenet" if study else None), recipe_asked)
     if study is not None:
         whole: dict[str, Any] = {
             "models": names_in(models),

@@ -122,9 +122,19 @@ def eval_loader(
     process: Processes | None = None,
     gathered: Callable[[Any], Any] = collate,
 ) -> DataLoader[Any]:
-    """Return a loader that goes through this process's share of ``images`` once, in order."""
+    """Return a loader that goes through this process's share of ``images`` once, in order.
+
+    Raises:
+        ValueError: fewer images than processes: one without any would leave the others waiting for it.
+    """
     items: Any = images  # a DataLoader takes either
-    sampler = ShareSampler(len(items), process or Processes())
+    process = process or Processes()
+    if len(items) < process.world_size:
+        raise ValueError(
+            f"{len(items)} images to evaluate can't be shared among {process.world_size} processes: start fewer, or "
+            "hold out more images"
+        )
+    sampler = ShareSampler(len(items), process)
     return DataLoader(items, batch_size, sampler=sampler, collate_fn=gathered, **_workers(hardware))
 
 
