@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from sapool.cli import app
 from sapool.cli.compare import parse_variant
 from sapool.training import read_recipe
 from tests.test_cli import run
@@ -113,5 +115,5 @@ def test_the_papers_study_is_trained_by_the_authors_recipe(monkeypatch: pytest.M
     )
     study = ("compare", "--study", "imagenet-mobilenetv2", "--data", "imagenet:x")
     for recipe in ((), ("--recipe", "modern")):
-        assert run(*study, *recipe, "--epochs", "9")[0] == 0
+        assert CliRunner().invoke(app, [*study, *recipe, "--epochs", "9"]).exit_code == 0
     assert asked == [read_recipe("authors-imagenet", epochs=9), read_recipe("modern", epochs=9)]
