@@ -2,6 +2,8 @@
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run in so many processes, one thread each: threads of several processes that wait for each other cost more.
+JOBS ?= 2
 SHELL := /bin/bash
 
 .PHONY: demo test check lint types imports clean
@@ -10,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/sapool fit
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint types imports
 
