@@ -143,3 +143,17 @@ def test_bad_data_is_found_before_training(data: Path, tmp_path: Path) -> None:
     assert not out.exists()
     assert call(*command, "--skip-bad").exit_code == 0
     assert json.loads((out / "record.json").read_text())["data"]["skipped"] == {"train": {"bad box": 1}}
+
+
+def test_a_start_that_fails_at_once_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = call("train", *QUICK, "--data", str(data), "--epochs", "1", "--learning-rate", "1e30", "--out", str(out))
+    assert "lower learning_rate" in str(done.exception)
+    assert not out.exists()
+
+
+def test_a_plan_of_another_size_is_refused(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(json.loads((finished / "record.json").read_text())["config"]["plan"]))
+    done = call("train", "--plan", str(path), "--out", str(tmp_path / "run"))
+    assert "is for an input of (3, 48, 48) (C, H, W), the recipe's is (128, 128)" in str(done.exception)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sapool.export import ExportError, InterpreterError, randomize_norms
 from sapool.models import load_model
 from sapool.plan import Stride
 from sapool.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter, write_text_atomically
-from sapool.running import claim_folder
+from sapool.running import claimed
 from sapool.training import Hardware, load_weights, processes, save_weights
 
 RECORD, WEIGHTS, BACKBONE, RESULTS = "record.json", "weights.safetensors", "backbone.tflite", "results-test.json"
@@ -91,7 +92,8 @@ class DetectRequest:
     def detector(self, num_classes: int) -> nn.Module:
         """Build the detector, its first weights by the recipe's seed."""
         torch.manual_seed(self.recipe.seed)
-        backbone = load_model(self.model, num_classes, pretrained=self.pretrained)
+        # The classifier is cut off; trained ones have ImageNet's classes.
+        backbone = load_model(self.model, 1000 if self.pretrained else num_classes, pretrained=self.pretrained)
         return make_detector(
             self.recipe.detector,
             backbone,
@@ -144,7 +146,7 @@ class DetectorRun:
 
     def detector(self) -> nn.Module:
         """Return the trained detector, in eval mode."""
-        model = self.request.detector(len(self.classes))
+        model = replace(self.request, pretrained=False).detector(len(self.classes))
         load_weights(model, self.folder / WEIGHTS)
         return model.eval()
 
@@ -195,15 +197,14 @@ def run_detector(
     reporter = (reporter if first else None) or SilentReporter()
     data = request.splits()
     model = request.detector(data.num_classes)
-    if first:
-        claim_folder(folder, request.to_dict(), "sapool detect train")
-    if (folder / RECORD).is_file():
-        reporter.stage(f"finished before, read from {folder / RECORD}")
-        return read_detector(folder)
-    _announce(request, model, data, reporter)
-    outcome, found = train_detector(
-        model, data, request.recipe, folder, reporter=reporter, name=name, hardware=hardware
-    )
+    with claimed(folder, request.to_dict(), "sapool detect train") if first else nullcontext():
+        if (folder / RECORD).is_file():
+            reporter.stage(f"finished before, read from {folder / RECORD}")
+            return read_detector(folder)
+        _announce(request, model, data, reporter)
+        outcome, found = train_detector(
+            model, data, request.recipe, folder, reporter=reporter, name=name, hardware=hardware
+        )
     record = _record(request, model, data, outcome, hardware)
     if first:
         save_weights(model, folder / WEIGHTS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import platform
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -188,6 +190,23 @@ def claim_folder(folder: Path, wanted: dict[str, Any], command: str) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderConflictError(f"{folder} exists and is no folder of {command}; choose another --out")
     write_text_atomically(path, json.dumps(wanted, indent=2))
+
+
+@contextmanager
+def claimed(folder: Path, wanted: dict[str, Any], command: str) -> Iterator[None]:
+    """Claim a folder for a training run; a start that fails at once leaves nothing, so a corrected one can have it.
+
+    Raises:
+        FolderConflictError: as :func:`claim_folder`.
+    """
+    ours = not folder.exists()
+    claim_folder(folder, wanted, command)
+    try:
+        yield
+    except ValueError:
+        if ours and not any((folder / "checkpoints").glob("*.ckpt")):
+            shutil.rmtree(folder)
+        raise
 
 
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:

@@ -112,7 +112,12 @@ def _plan(
         return plan_detector(model, config, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    return PoolingPlan.from_json(read_text(plan))
+    planned = PoolingPlan.from_json(read_text(plan))
+    if planned.input_size != (3, *config.image_size):
+        raise ValueError(
+            f"{plan} is for an input of {planned.input_size} (C, H, W), the recipe's is {config.image_size}"
+        )
+    return planned
 
 
 @detect.command("eval")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -190,34 +190,29 @@ def run(
     import torch
 
     from sapool.records import SilentReporter
-    from sapool.running import claim_folder
+    from sapool.running import claimed
     from sapool.training import save_weights
     from sapool.training import train as train_network
 
     torch.manual_seed(request.recipe.seed)
     network = planned_model(request.model, data.num_classes, request.plan)
     teacher = _teacher(request, data)
-    ours = False
-    if not _is_first():
+    first = _is_first()
+    if not first:
         reporter = SilentReporter()
-    else:
-        ours = not folder.exists()
-        claim_folder(folder, request.to_dict(), "sapool train")
-    if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
-        reporter.stage(f"finished before, read from {folder / RECORD}")
-        return json.loads((folder / RECORD).read_text())
-    _announce(request, network, data, reporter)
-    try:
-        outcome = train_network(
-            network, data, request.recipe, folder, reporter=reporter, hardware=hardware, teacher=teacher
-        )  # fmt: skip
-    except ValueError as error:
-        # Nothing is kept of a start that failed at once, so that the corrected command can have the folder.
-        if _is_first() and ours and not any((folder / "checkpoints").glob("*.ckpt")):
-            shutil.rmtree(folder)
-        raise _advised(error) from None
+    with claimed(folder, request.to_dict(), "sapool train") if first else nullcontext():
+        if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
+            reporter.stage(f"finished before, read from {folder / RECORD}")
+            return json.loads((folder / RECORD).read_text())
+        _announce(request, network, data, reporter)
+        try:
+            outcome = train_network(
+                network, data, request.recipe, folder, reporter=reporter, hardware=hardware, teacher=teacher
+            )
+        except ValueError as error:
+            raise _advised(error) from None
     record = _record(request, data, hardware, asdict(outcome), sum(p.numel() for p in network.parameters()))
-    if _is_first():
+    if first:
         save_weights(network, folder / WEIGHTS)
         _write(record, request, folder)
     return record
