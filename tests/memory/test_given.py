@@ -31,7 +31,9 @@ def looped(offsets: tuple[int, ...] = ()) -> ArenaGraph:
     outer = tuple(ArenaTensor(name, (size,)) for name, size in (("image", 960), ("map", 64), ("i", 960), ("m", 64)))
     inner = (*(ArenaTensor(name, (size,)) for name, size in (("image", 960), ("map", 64), ("tile", 96), ("out", 64))),)
     condition = (*inner[:2], ArenaTensor("left", (1,), "bool"))
-    body = ArenaGraph(inner, (ArenaOperator("SLICE", (0,), (2,)), ArenaOperator("MAX_POOL_2D", (2,), (3,))), (0, 1), (0, 3))
+    body = ArenaGraph(
+        inner, (ArenaOperator("SLICE", (0,), (2,)), ArenaOperator("MAX_POOL_2D", (2,), (3,))), (0, 1), (0, 3)
+    )
     test = ArenaGraph(condition, (ArenaOperator("LESS", (0,), (2,)),), (0, 1), (2,))
     loop = ArenaOperator("WHILE", (0, 1), (2, 3), {"condSubgraphIndex": 1, "bodySubgraphIndex": 2})
     fill = ArenaOperator("FILL", (), (1,))

@@ -98,11 +98,9 @@ def prune(
         "passes": passes,
     }
     if Path(model).is_dir():
-        if plan is not None or weights is not None or pool is not None or strides is not None:
-            raise ValueError(
-                f"{model} is a run's folder and has its own plan and weights: leave --plan, --pool, --strides and "
-                "--weights out"
-            )
+        if any(option is not None for option in (plan, weights, pool, strides)):
+            said = "leave --plan, --pool, --strides and --weights out"
+            raise ValueError(f"{model} is a run's folder and has its own plan and weights: {said}")
         _prune_run(PruneRequest(model, asked, steps, epochs, learning_rate, teacher), out, as_json)
         return
     if epochs or teacher or learning_rate is not None:
@@ -110,11 +108,10 @@ def prune(
     if (out / _WEIGHTS).exists() and not force:
         raise ValueError(f"{out} holds a network already; choose another --out or say --force")
     network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
-    batches = _batches(data, input_size) if importance == "taylor" else None
-    record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps, "data": batches})
+    record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
+    known = {"num_classes": num_classes, "classes": []}
     config = untrained_config(model, data, input_size, planned)
-    data_known = {"num_classes": num_classes, "classes": []}
-    write_network(out, planned, {"config": config, "prune": asdict(record), "data": data_known})
+    write_network(out, planned, {"config": config, "prune": asdict(record), "data": known})
     if as_json:
         sys.stdout.write(json.dumps(asdict(record), indent=2) + "\n")
     else:
@@ -122,10 +119,11 @@ def prune(
         messages.print(f"written to {out}; fine-tune it before it is used", markup=False)
 
 
-def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any]) -> PruneRecord:
+def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any], data: str) -> PruneRecord:
     from sapool.pruning import prune_channels, save_pruned
 
-    pruned = prune_channels(network, input_size, **asked, reporter=Terminal())
+    batches = _batches(data, input_size) if asked["importance"] == "taylor" else None
+    pruned = prune_channels(network, input_size, **asked, data=batches, reporter=Terminal())
     save_pruned(pruned, network, out)
     return pruned.record
 

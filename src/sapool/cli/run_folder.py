@@ -55,7 +55,9 @@ class TrainedRun:
         """Return the recipe it was trained by."""
         from sapool.training import TrainConfig
 
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in self.config["recipe"].items()}
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in self.config["recipe"].items()
+        }
         return TrainConfig(**fields)
 
     def data(self, epochs: int | None = None) -> DataSplits:
