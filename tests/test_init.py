@@ -17,7 +17,7 @@ PUBLIC = {
     "OptimizeRecord", "PlanCandidate", "PlanSearch", "check_health", "export_executorch", "export_onnx",
     "optimize_tflite", "profile_memory", "search_plans", "CompareConfig", "Comparison", "compare", "DetectionRecord",
     "evaluate_results", "load_boxes", "make_detector", "plan_backbone", "PruneRecord", "Pruned", "load_pruned",
-    "prune_channels", "save_pruned", "DataSplits", "Hardware", "read_recipe",
+    "prune_channels", "save_pruned", "Tuned", "TuneRecord", "prune_and_tune", "DataSplits", "Hardware", "read_recipe",
 }  # fmt: skip
 
 

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from sapool.pruning import load_pruned as load_pruned
     from sapool.pruning import prune_channels as prune_channels
     from sapool.pruning import save_pruned as save_pruned
+    from sapool.pruning.tuning import Tuned as Tuned
+    from sapool.pruning.tuning import TuneRecord as TuneRecord
+    from sapool.pruning.tuning import prune_and_tune as prune_and_tune
     from sapool.records import ArenaRecord as ArenaRecord
     from sapool.records import DownsamplingSite as DownsamplingSite
     from sapool.records import ExportRecord as ExportRecord
@@ -119,6 +122,7 @@ _HOMES = {
     "sapool.plan": ("make_plan",),
     "sapool.profiling": ("profile_memory",),
     "sapool.pruning": ("PruneRecord", "Pruned", "load_pruned", "prune_channels", "save_pruned"),
+    "sapool.pruning.tuning": ("Tuned", "TuneRecord", "prune_and_tune"),
     "sapool.records": (
         "ArenaRecord",
         "DownsamplingSite",
@@ -150,6 +154,7 @@ _EXTRA_OF = {
     "sapool.detection": "detect",
     "sapool.fitting": "train,deploy",
     "sapool.pruning": "prune",
+    "sapool.pruning.tuning": "train,prune",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -120,6 +120,30 @@ def profile_passes(
     return tuple(steps)
 
 
+def profile_savings(
+    stages: Sequence[tuple[str, nn.Module, InputSize]], *, passes: str | Sequence[str] = "all"
+) -> tuple[PassSaving, ...]:
+    """Predict how a saving of memory splits: what changed the network, then exact rewrites, then tiling.
+
+    Args:
+        stages: (name, network, input size), the network as it is first; each is predicted without any pass.
+        passes: what the last one is exported with; all of them but ``tile_prefix`` are "exact rewrites".
+
+    Returns:
+        The arena at every stage, then with exact rewrites, then with tiling; each contains all before it.
+
+    Raises:
+        ValueError: torch.fx can't trace a network, or it can't take its size.
+    """
+    chosen = choose_passes(passes)
+    untiled = tuple(name for name in chosen if name != "tile_prefix")
+    _, last, size = stages[-1]
+    profiles = [(name, profile_memory(model, side, passes="none")) for name, model, side in stages]
+    profiles += [("exact rewrites", profile_memory(last, size, passes=untiled))]
+    profiles += [("tiling", profile_memory(last, size, passes=chosen))]
+    return tuple(PassSaving(name, found.head_bytes, found.tail_bytes) for name, found in profiles)
+
+
 def _saving(name: str, graph: ArenaGraph) -> PassSaving:
     profile = profile_graph(graph)
     return PassSaving(name, profile.head_bytes, profile.tail_bytes)

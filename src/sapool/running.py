@@ -37,6 +37,7 @@ from sapool.records import (
 )
 from sapool.training import DataSplits, Hardware, TrainConfig, gather, load_weights, save_weights, train
 
+WEIGHTS, TRAINING = "weights.safetensors", "training.json"
 PARITY_IMAGES = 16
 # Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
 PARITY_LIMIT_STEPS = 1
@@ -100,7 +101,7 @@ def run_planned(task: Task, model: nn.Module, data: DataSplits, folder: Path, re
         InterpreterError: an interpreter refuses the file.
         KeyboardInterrupt: Ctrl-C; the same call goes on later.
     """
-    trained = _train(task, model, data, folder, reporter)
+    trained = train_once(task, model, data, folder, reporter)
     deployed = _deploy(task, model, data, folder, reporter)
     reporter.stage(
         f"{task.name}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
@@ -245,9 +246,12 @@ def describe_processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _train(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> TrainRecord:
-    """Train ``model``, or load what an earlier call trained; it ends in eval mode."""
-    done, weights = folder / "training.json", folder / "weights.safetensors"
+def train_once(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> TrainRecord:
+    """Train ``model``, or load what an earlier call trained; it ends in eval mode.
+
+    The folder gets ``weights.safetensors`` and, when they are complete, ``training.json``.
+    """
+    done, weights = folder / TRAINING, folder / WEIGHTS
     if done.is_file() and weights.is_file():
         load_weights(model, weights)
         model.eval()

@@ -29,7 +29,8 @@ _CHECKED_IMAGES = 32
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME; or a folder of sapool train.")
+        str,
+        typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME; or a folder of sapool train or prune."),
     ],
     out: Annotated[Path, typer.Option(help="The .tflite to write.")] = Path("model.tflite"),
     input_size: InputSize = 64,
@@ -49,7 +50,8 @@ def export(
     """Quantise a network to int8, write it as .tflite, measure its arena and check its health.
 
     Without --weights the network is untrained: its arena is right, its answers are not. --passes list names the
-    rewrites and what each does. A folder of sapool train brings its network, plan, weights, size and data along.
+    rewrites and what each does. A folder of sapool train or prune brings its network, plan,
+    weights, size and data along.
 
     Example: sapool export runs/first --out model.tflite
 

@@ -28,7 +28,7 @@ from sapool.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from sapool.fitting import FitSummary
+    from sapool.fitting import FitSummary, Way
     from sapool.records import RunRecord
 
 
@@ -44,6 +44,12 @@ def fit(
     batch_size: Annotated[int, typer.Option(help="Images a training step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    input_sizes: Annotated[
+        str, typer.Option(help="Further sides to try, comma-separated: a smaller image instead of earlier strides.")
+    ] = "",
+    prune: Annotated[
+        int, typer.Option(help="Poolings, best first, of which a network with later strides is pruned to fit, too.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; default: runs/ + data, model, size and budget.")
     ] = None,
@@ -53,6 +59,10 @@ def fit(
 
     For each pooling: finds strides whose int8 model fits the budget (by exporting and measuring), trains, quantises,
     checks TensorFlow Lite Micro against LiteRT and measures the arena. Then names the best that fits.
+
+    --input-sizes and --prune try further ways to the budget: a smaller image, or channels that go, behind later
+    down-sampling, with a fine-tuning. A pooling that no strides make fit is pruned in any case. Every way is a run;
+    validation chooses between them all.
 
     The same command again goes on where an interrupted one stopped. Exit codes: 0 something fits, 2 a mistake in the
     call, 3 nothing fits.
@@ -77,6 +87,8 @@ def fit(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        input_sizes=sizes_in(input_sizes),
+        prune=prune,
     )
     try:
         summary = run_fit(config, out, Terminal())
@@ -90,6 +102,18 @@ def fit(
         if board is not None and summary.best is not None:
             _show_board(board, Path(summary.folder) / summary.best / "model.tflite")
     raise typer.Exit(DONE if summary.best else NOTHING_FITS)
+
+
+def sizes_in(text: str) -> tuple[int, ...]:
+    """Return the whole numbers of a comma-separated list.
+
+    Raises:
+        ValueError: one is none.
+    """
+    for name in names_in(text):
+        if not name.isdecimal():
+            raise ValueError(f"--input-sizes must be whole numbers, comma-separated, got {name!r}")
+    return tuple(int(name) for name in names_in(text))
 
 
 def _show_board(board: str, model: Path) -> None:
@@ -110,31 +134,43 @@ def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
     from sapool.fitting import format_kib
 
     table = Table(title=f"int8 models under {format_kib(ram_bytes)} of RAM (accuracy on test, arena of TFLM in bytes)")
-    headings = ("pooling", "strides", "float", "int8", "head", "tail", "total", "flash", "MACs", "parameters", "fits")
+    headings = ("way", "strides", "float", "int8", "head", "tail", "total", "flash", "MACs", "parameters", "fits")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("pooling", "strides") else "right", no_wrap=True)
-    for run in summary.runs:
-        table.add_row(*_fit_row(run), style="bold" if run.pool == summary.best else None)
+        table.add_column(heading, justify="left" if heading in ("way", "strides") else "right", no_wrap=True)
+    for way, run in zip(summary.ways, summary.runs, strict=True):
+        table.add_row(way.name, *_fit_row(run), style="bold" if way.name == summary.best else None)
     print_table(table)
-    for run in summary.runs:
-        if run.pool == summary.best:
-            files = Path(summary.folder) / run.pool
+    for way, run in zip(summary.ways, summary.runs, strict=True):
+        if way.name == summary.best:
+            files = Path(summary.folder) / way.name
             sys.stdout.write(
-                f"best that fits (by int8 accuracy on validation, {_percent(run.int8_val_accuracy)}): {run.pool}, "
+                f"best that fits (by int8 accuracy on validation, {_percent(run.int8_val_accuracy)}): {way.name}, "
                 f"{_percent(run.int8_test_accuracy)} on test with {run.total_bytes:,} bytes of arena\n"
+                f"{_savings(way)}"
                 f"model and header: {files / 'model.tflite'}, {files / 'model.h'}\n"
             )
-        if run.pool == summary.closest:
+        if way.name == summary.closest:
             sys.stdout.write(
                 f"nothing fits {ram_bytes:,} bytes of RAM and {summary.config['flash_bytes']:,} of flash; closest: "
-                f"{run.pool} with strides {','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file "
+                f"{way.name} with strides {','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file "
                 f"{run.flash_bytes:,} bytes\n"
             )
 
 
+def _savings(way: Way) -> str:
+    """Say what each saving is worth, one after the other."""
+    if not way.savings:
+        return ""
+    first, *others = way.savings
+    before, said = first.total_bytes, []
+    for step in others:
+        said.append(f"{step.name} {step.total_bytes - before:+,}")
+        before = step.total_bytes
+    return f"its arena, predicted: {first.total_bytes:,} bytes as it is; {', '.join(said)}\n"
+
+
 def _fit_row(run: RunRecord) -> list[str]:
     return [
-        run.pool,
         ",".join(str(stride) for stride in run.strides),
         _percent(run.float_test_accuracy),
         _percent(run.int8_test_accuracy),

@@ -12,21 +12,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import AsJson, InputSize, Terminal, messages, names_in, parse_size, print_table, read_text
+from sapool.cli.console import (
+    INTERRUPTED,
+    AsJson,
+    InputSize,
+    Terminal,
+    messages,
+    names_in,
+    parse_size,
+    print_table,
+    read_text,
+)
+from sapool.cli.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from sapool.pruning import PruneRecord
+    from sapool.pruning.importance import Batches
     from sapool.records import PoolingPlan
 
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-_BATCH, _BATCHES = 32, 8
 _PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
 
 
 def prune(
-    model: Annotated[str, typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME; or a folder of sapool train."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the pruned network to.")],
     input_size: InputSize = 64,
     num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
@@ -49,47 +65,83 @@ def prune(
     ] = False,
     exclude: Annotated[str, typer.Option(help="Layers to leave alone, comma-separated.")] = "",
     passes: Annotated[str, typer.Option(help="Rewrites of the export that is predicted.")] = "all",
+    steps: Annotated[int, typer.Option(help="Approach the target in so many steps.")] = 1,
+    epochs: Annotated[int, typer.Option(help="Of a run's folder: fine-tune so long behind every step.")] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Its peak in the fine-tuning; default: a tenth of the run's.")
+    ] = None,
+    teacher: Annotated[bool, typer.Option("--teacher", help="Fine-tune with the unpruned network as teacher.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is in the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove channels from a network, pools and all, down to a share, an arena or a number of multiply-accumulates.
 
     With --ram channels go first where they make the peak. Writes weights.safetensors, channels.json (the widths that
-    fit them), prune.json (the record) and the plan; sapool.load_pruned reads them back. Nothing is trained: a pruned
-    network must be fine-tuned.
+    fit them), prune.json (the record) and the plan; sapool.load_pruned and sapool export read them back.
 
-    Example: sapool prune sapool:tiny --input-size 32 --ratio 0.3 --out runs/pruned
+    A folder of sapool train brings its network, plan, weights, size, data and recipe along. With --epochs the network
+    is fine-tuned on that data behind every step, and the same command goes on where an interrupted one stopped.
+    Without, nothing is trained: a pruned network must be fine-tuned.
 
-    Example: sapool prune timm:mobilenetv2_035 --input-size 64 --ram 96KiB --out runs/pruned
+    Example: sapool prune runs/first --ram 96KiB --steps 2 --epochs 5 --teacher --out runs/pruned
+
+    Example: sapool prune sapool:tiny --input-size 32 --ratio 0.3 --out runs/small
     """
+    asked: dict[str, Any] = {
+        "ratio": ratio,
+        "ram_bytes": None if ram is None else parse_size(ram),
+        "macs": None if macs is None else parse_count(macs),
+        "importance": importance,
+        "round_to": round_to,
+        "global_pruning": global_pruning,
+        "exclude": names_in(exclude),
+        "passes": passes,
+    }
+    if Path(model).is_dir():
+        if any(option is not None for option in (plan, weights, pool, strides)):
+            said = "leave --plan, --pool, --strides and --weights out"
+            raise ValueError(f"{model} is a run's folder and has its own plan and weights: {said}")
+        _prune_run(PruneRequest(model, asked, steps, epochs, learning_rate, teacher), out, as_json)
+        return
+    if epochs or teacher or learning_rate is not None:
+        raise ValueError(f"--epochs, --learning-rate and --teacher go with a folder of sapool train, {model} is none")
     if (out / _WEIGHTS).exists() and not force:
         raise ValueError(f"{out} holds a network already; choose another --out or say --force")
-    from sapool.pruning import prune_channels, save_pruned
-    from sapool.records import write_text_atomically
-
     network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
-    pruned = prune_channels(
-        network,
-        input_size,
-        ratio=ratio,
-        ram_bytes=None if ram is None else parse_size(ram),
-        macs=None if macs is None else parse_count(macs),
-        importance=importance,
-        round_to=round_to,
-        global_pruning=global_pruning,
-        exclude=names_in(exclude),
-        data=_batches(data, input_size) if importance == "taylor" else None,
-        passes=passes,
-        reporter=Terminal(),
-    )
-    save_pruned(pruned, network, out)
-    if planned is not None:
-        write_text_atomically(out / _PLAN, planned.to_json())
+    record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
+    known = {"num_classes": num_classes, "classes": []}
+    config = untrained_config(model, data, input_size, planned)
+    write_network(out, planned, {"config": config, "prune": asdict(record), "data": known})
     if as_json:
-        sys.stdout.write(json.dumps(asdict(pruned.record), indent=2) + "\n")
+        sys.stdout.write(json.dumps(asdict(record), indent=2) + "\n")
     else:
-        _show(pruned.record, model)
+        _show(record, model)
         messages.print(f"written to {out}; fine-tune it before it is used", markup=False)
+
+
+def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any], data: str) -> PruneRecord:
+    from sapool.pruning import prune_channels, save_pruned
+
+    batches = _batches(data, input_size) if asked["importance"] == "taylor" else None
+    pruned = prune_channels(network, input_size, **asked, data=batches, reporter=Terminal())
+    save_pruned(pruned, network, out)
+    return pruned.record
+
+
+def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
+    from sapool.pruning import PruneRecord
+
+    try:
+        record = prune_run(request, out, Terminal())
+    except KeyboardInterrupt:
+        messages.print("interrupted; the same command goes on where it stopped", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        sys.stdout.write(json.dumps(record, indent=2) + "\n")
+        return
+    _show(PruneRecord.from_json(json.dumps(record["prune"])), request.run)
+    _show_tuning(record["tuning"])
+    sys.stdout.write(f"go on with: sapool export {out} --out model.tflite\n")
 
 
 def parse_count(text: str) -> int:
@@ -151,16 +203,11 @@ def _plan(
     return planned
 
 
-def _batches(data: str, input_size: int) -> list[tuple[Tensor, Tensor]]:
-    import torch
-
+def _batches(data: str, input_size: int) -> Batches:
+    from sapool.pruning.tuning import labelled_batches
     from sapool.training import load_data
 
-    images: Any = load_data(data, input_size).train
-    count = min(_BATCH * _BATCHES, len(images))
-    items = [images[i] for i in range(count)]
-    pairs = (items[start : start + _BATCH] for start in range(0, count, _BATCH))
-    return [(torch.stack([x for x, _ in part]), torch.tensor([int(y) for _, y in part])) for part in pairs]
+    return labelled_batches(load_data(data, input_size))
 
 
 def _show(record: PruneRecord, model: str) -> None:
@@ -185,3 +232,16 @@ def _show(record: PruneRecord, model: str) -> None:
     for layer in record.layers:
         layers.add_row(layer.name, f"{layer.in_before} > {layer.in_after}", f"{layer.out_before} > {layer.out_after}")
     print_table(layers)
+
+
+def _show_tuning(tuning: dict[str, Any]) -> None:
+    table = Table(title="accuracy on validation")
+    for name in ("", "parameters", "pruned", "fine-tuned"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("before", "", f"{tuning['before_val_accuracy']:.1%}", "")
+    for step in tuning["steps"]:
+        tuned = step["tuned_val_accuracy"]
+        said = "-" if tuned is None else f"{tuned:.1%}"
+        table.add_row(f"step {step['step']}", f"{step['parameters']:,}", f"{step['pruned_val_accuracy']:.1%}", said)
+    print_table(table)
+    sys.stdout.write(f"on test: {tuning['before_test_accuracy']:.1%} before, {tuning['test_accuracy']:.1%} now\n")

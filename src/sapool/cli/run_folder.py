@@ -1,4 +1,4 @@
-"""The folder that ``sapool train`` leaves: its network, ready to be exported or to teach another."""
+"""The folder that ``sapool train`` or ``sapool prune`` leaves: its network, to be exported, pruned or to teach."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sapool.records import PoolingPlan
-    from sapool.training import DataSplits
+    from sapool.training import DataSplits, TrainConfig
 
-RECORD, WEIGHTS, PLAN = "record.json", "weights.safetensors", "plan.json"
+RECORD, WEIGHTS, PLAN, CHANNELS = "record.json", "weights.safetensors", "plan.json", "channels.json"
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run of ``sapool train``.
+    """A finished run of ``sapool train``, or what ``sapool prune`` made of a network.
 
     Attributes:
         folder: where it lies.
@@ -33,24 +33,43 @@ class TrainedRun:
     classes: tuple[str, ...] = ()
 
     def network(self) -> nn.Module:
-        """Return its network with its plan and weights, in eval mode."""
-        from sapool.records import PoolingPlan
+        """Return its network with its plan, widths and weights, in eval mode."""
+        from sapool.pruning import load_pruned
         from sapool.training import load_weights
+
+        network = self.unpruned().eval()
+        if (self.folder / CHANNELS).is_file():
+            return load_pruned(network, self.folder)
+        load_weights(network, self.folder / WEIGHTS)
+        return network
+
+    def unpruned(self) -> nn.Module:
+        """Return the network that its name and plan make, with first weights."""
+        from sapool.records import PoolingPlan
 
         plan = self.config["plan"]
         planned = None if plan is None else PoolingPlan.from_json(json.dumps(plan))
-        network = planned_model(self.config["model"], self.num_classes, planned)
-        load_weights(network, self.folder / WEIGHTS)
-        return network.eval()
+        return planned_model(self.config["model"], self.num_classes, planned)
 
-    def data(self) -> DataSplits:
-        """Return the data it was trained on, as its network wants it."""
+    def recipe(self) -> TrainConfig:
+        """Return the recipe it was trained by."""
+        from sapool.training import TrainConfig
+
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in self.config["recipe"].items()
+        }
+        return TrainConfig(**fields)
+
+    def data(self, epochs: int | None = None) -> DataSplits:
+        """Return the data it was trained on, as its network wants it; with ``epochs`` to be trained on again."""
         from sapool.training import load_data
 
-        recipe = self.config["recipe"]
-        statistics = {name: tuple(recipe[name]) for name in ("mean", "std") if recipe[name] is not None}
+        recipe = self.recipe()
         asked = {name: self.config[name] for name in ("skip_bad", "train_images", "fragments")}
-        return load_data(self.config["data"], self.config["input_size"], **statistics, **asked)  # type: ignore[arg-type]
+        asked |= {"mean": recipe.mean, "std": recipe.std}
+        if epochs is not None:
+            asked |= {"epochs": epochs, "seed": recipe.seed, "augment": recipe.augment}
+        return load_data(self.config["data"], self.config["input_size"], **asked)
 
 
 def planned_model(name: str, num_classes: int, plan: PoolingPlan | None) -> nn.Module:
@@ -66,7 +85,7 @@ def read_run(folder: Path) -> TrainedRun:
     """Read a run's folder.
 
     Raises:
-        ValueError: there is no finished run of ``sapool train`` in it.
+        ValueError: there is no finished run of ``sapool train`` or ``sapool prune`` in it.
     """
     path = folder / RECORD
     if not path.is_file() or not (folder / WEIGHTS).is_file():

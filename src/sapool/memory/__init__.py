@@ -4,6 +4,7 @@ from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.conventions import macs_of
 from sapool.memory.flash import flash_bytes_of
+from sapool.memory.given import head_without_inputs
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.offline import best_offsets
 from sapool.memory.persistent import setup_bytes, tail_bytes
@@ -25,6 +26,7 @@ __all__ = [
     "flash_bytes_of",
     "greedy_offsets",
     "head_of",
+    "head_without_inputs",
     "lower_bound",
     "macs_of",
     "plan_arena",

@@ -1,0 +1,85 @@
+"""What ``fit`` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sapool.layers import check_pool_name
+from sapool.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What ``fit`` is asked for; budgets in bytes, sizes in pixels a side.
+
+    Attributes:
+        model: a name that :func:`sapool.load_model` takes.
+        data: a source that ``load_data`` takes.
+        input_size: side of the input image.
+        ram_bytes: budget for the whole arena.
+        flash_bytes: budget for the file, or None.
+        pools: poolings to try.
+        epochs: passes over the training split.
+        batch_size: images a training step.
+        learning_rate: its peak.
+        seed: of weights, data and order.
+        input_sizes: further sides that every pooling is tried at: a smaller image leaves later down-sampling.
+        prune: for so many poolings, the best on validation first, a network with later down-sampling is trained too,
+            and pruned into the budget. A pooling that no strides make fit is pruned in any case.
+    """
+
+    model: str = "sapool:tiny"
+    data: str = "scattered-digits"
+    input_size: int = 64
+    ram_bytes: int = 64 * 1024
+    flash_bytes: int | None = 1024 * 1024
+    pools: tuple[str, ...] = ("self_attentive", "avg", "strided")
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    seed: int = 0
+    input_sizes: tuple[int, ...] = ()
+    prune: int = 0
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without loading anything.
+
+        Raises:
+            ValueError: a value out of its range, or an unknown or repeated pooling or size.
+        """
+        for size in (self.input_size, *self.input_sizes):
+            if size < 1:
+                raise ValueError(f"input_size must be at least 1, got {size}")
+        if len(set(self.sizes())) != len(self.input_sizes) + 1:
+            said = ", ".join(map(str, self.input_sizes))
+            raise ValueError(
+                f"input_sizes must name each size once, and not input_size ({self.input_size}), got {said}"
+            )
+        if self.ram_bytes < 1 or (self.flash_bytes is not None and self.flash_bytes < 1):
+            raise ValueError(f"budgets must be at least 1 byte, got {self.ram_bytes} and {self.flash_bytes}")
+        if not self.pools or len(set(self.pools)) != len(self.pools):
+            raise ValueError(f"pools must name at least one pooling, each once, got {', '.join(self.pools) or 'none'}")
+        if not 0 <= self.prune <= len(self.pools):
+            raise ValueError(f"prune must be 0 to the number of poolings ({len(self.pools)}), got {self.prune}")
+        for pool in self.pools:
+            check_pool_name(pool)
+        self.recipe()
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return every side that is tried, ``input_size`` first."""
+        return (self.input_size, *self.input_sizes)
+
+    def recipe(self) -> TrainConfig:
+        """Return the training part."""
+        return TrainConfig(self.epochs, self.batch_size, self.learning_rate, seed=self.seed)
+
+    def default_folder(self) -> Path:
+        """Return ``runs/`` + data, model, input size and budget."""
+        model = self.model.replace(":", "-").replace("/", "-")
+        return Path("runs") / f"{self.data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+
+
+def format_kib(count: int) -> str:
+    """Return bytes as text: ``96KiB``, or ``1000B`` where KiB would not be whole."""
+    return f"{count // 1024}KiB" if count % 1024 == 0 else f"{count}B"
