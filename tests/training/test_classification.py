@@ -108,6 +108,15 @@ def test_a_killed_run_goes_on_to_the_same_result(data: DataSplits, tmp_path: Pat
     assert untimed(again) == untimed(expected)
 
 
+def test_a_network_that_comes_in_eval_mode_is_trained_as_any_other(data: DataSplits, tmp_path: Path) -> None:
+    one, other = small(), small().eval()
+    assert untimed(train(one, data, CONFIG, tmp_path / "one")) == untimed(
+        train(other, data, CONFIG, tmp_path / "other")
+    )
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
 def test_a_loss_that_is_no_number_stops_with_the_place(data: DataSplits, tmp_path: Path) -> None:
     model = small()
     with torch.no_grad():

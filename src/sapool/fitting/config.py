@@ -76,8 +76,8 @@ class FitConfig:
 
     def default_folder(self) -> Path:
         """Return ``runs/`` + data, model, input size and budget."""
-        model = self.model.replace(":", "-").replace("/", "-")
-        return Path("runs") / f"{self.data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+        data, model = (name.strip("/").replace(":", "-").replace("/", "-") for name in (self.data, self.model))
+        return Path("runs") / f"{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
 
 
 def format_kib(count: int) -> str:

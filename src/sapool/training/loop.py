@@ -101,7 +101,8 @@ def run_epochs(
     log, keeper = EpochLog(folder, tensorboard=hardware.tensorboard), Keeper(checkpoints, config, metric)
     with _calm_lightning():
         trainer = _trainer(config, hardware, process, metric, [progress, log, keeper, last_epoch(checkpoints)])
-        module.model.to(memory_format=module.memory_format)
+        # Lightning leaves a network that comes in eval mode there.
+        module.model.train().to(memory_format=module.memory_format)
         _fit(trainer, module, batches, val, resume)
     best = read_checkpoint(Path(keeper.best_model_path))
     module.load_state_dict(best["state_dict"])
