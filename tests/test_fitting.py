@@ -153,6 +153,9 @@ def test_mistakes_that_need_a_look_leave_nothing_behind(changes: dict[str, Any],
 def test_the_default_folder_is_named_after_data_model_and_budget() -> None:
     assert str(QUICK.default_folder()) == "runs/scattered-digits_sapool-tiny_32px_40KiB"
     assert FitConfig(ram_bytes=1000).default_folder().name.endswith("_1000B")
+    assert str(FitConfig(data="cifar10:/data/cifar").default_folder()).startswith(
+        "runs/cifar10--data-cifar_sapool-tiny"
+    )
 
 
 @pytest.mark.slow
