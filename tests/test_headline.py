@@ -13,6 +13,8 @@ import pytest
 
 from sapool.export import measure_arena
 from sapool.memory import head_without_inputs, read_arena_graph
+from sapool.models import load_model
+from sapool.plan import make_plan
 
 HEADLINE = Path(__file__).parents[1] / "benchmarks" / "headline"
 OWN = ("definitions", "deploying", "front", "page", "run", "savings")
@@ -72,35 +74,37 @@ def test_only_the_named_stages_lose_channels_and_pools_come_along(headline: Modu
     assert {name for name, *_ in widths if name.startswith("blocks.5")} <= changed
 
 
-def test_a_point_of_the_front_is_chosen_by_validation(headline: ModuleType) -> None:
-    def row(label: str, val: float, test: float, fits: bool = True) -> dict[str, object]:
-        return {"label": label, "int8_val": [val], "int8_test": [test], "fits": fits, "total_bytes": 1}
+def point(label: str, arena: int, val: float, test: float) -> dict[str, object]:
+    return {"label": label, "int8_val": [val], "int8_test": [test], "total_bytes": arena}
 
-    held = {
-        "64 a": {"kib": 64, "model": "a", "rows": [row("avg", 0.5, 0.9), row("max", 0.9, 0.9, fits=False)]},
-        "64 b": {"kib": 64, "model": "b", "rows": [row("avg", 0.6, 0.1)]},
-        "32 a": {"kib": 32, "model": "a", "rows": [row("avg", 0.4, 0.4)]},
+
+def test_a_point_of_the_front_is_chosen_by_validation(headline: ModuleType) -> None:
+    front = headline.front
+    early = [point("avg", 30_000, 0.6, 0.2), point("max", 31_000, 0.9, 0.9)]
+    late = [point("avg", 60_000, 0.5, 0.9), {**point("max", 61_000, 0.0, 0.0), "int8_val": []}]
+    found = front.points_of({"2,2,2,2": late, "4,2,2,1": early})
+    assert {label: [p["total_bytes"] for p in points] for label, points in found.items()} == {
+        "avg": [30_000, 60_000],
+        "max": [31_000],
     }
-    found = headline.front.front(held)
-    assert list(found) == ["avg"]
-    assert [(point["kib"], point["model"]) for point in found["avg"]] == [(32, "a"), (64, "b")]
+    assert front.best_within(found["avg"], 16 * 1024) is None
+    assert front.best_within(found["avg"], 64 * 1024)["int8_test"] == [0.2]
 
 
 def test_the_front_is_drawn_alike_every_time(
     headline: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"label": "avg", "int8_val": [0.5], "int8_test": [0.5], "fits": True, "total_bytes": 65536}]
     drawn = []
     for name in ("one.svg", "other.svg"):
         monkeypatch.setattr(headline.front, "FIGURE", tmp_path / name)
-        headline.front.draw({"64 a": {"kib": 64, "model": "a", "rows": rows}})
+        headline.front.draw({"2,2,2,2": [point("avg", 65536, 0.5, 0.5)], "4,2,2,1": [point("avg", 32768, 0.4, 0.6)]})
         drawn.append((tmp_path / name).read_bytes())
     assert drawn[0] == drawn[1]
     assert b"<svg" in drawn[0]
 
 
-def test_every_budget_of_the_front_is_a_comparison(headline: ModuleType) -> None:
-    for kib in headline.front.BUDGETS:
-        for config in headline.front.configs(kib):
-            assert config.ram_bytes == kib * 1024
-            assert {variant.pool for variant in config.all_variants()} >= {"self_attentive", "avg", "strided"}
+def test_every_network_of_the_front_can_be_planned(headline: ModuleType) -> None:
+    model = load_model(headline.front.BASE.model, 10)
+    for strides in headline.front.STRIDES:
+        for pool in headline.front.BASE.pools:
+            assert make_plan(model, headline.front.BASE.input_size, pool, strides).strides == strides

@@ -110,16 +110,38 @@ def arenas() -> list[str]:
     held = load(front.DATA)
     if held is None:
         return []
-    found = front.front(held)
-    kibs = sorted({point["kib"] for points in found.values() for point in points})
-    rows = [[label, *(_at(points, kib) for kib in kibs)] for label, points in sorted(found.items())]
-    said = ["## Accuracy against arena", "", f"![{front.FIGURE.stem}]({front.FIGURE.name})", ""]
-    said += ["int8 accuracy on test; of the widths tried at a budget, the one that is best on validation.", ""]
-    return [*said, *table(["pooling", *(f"{kib} KiB" for kib in kibs)], rows), ""]
+    found, base = front.points_of(held), front.BASE
+    rows = [[label, *(_at(points, kib * front.KIB) for kib in front.BUDGETS)] for label, points in found.items()]
+    best = [
+        front.best_within([p for points in found.values() for p in points], kib * front.KIB) for kib in front.BUDGETS
+    ]
+    rows.append(["chosen on validation", *("-" if point is None else point["label"] for point in best)])
+    networks = [
+        [
+            label,
+            front.named(point["strides"]),
+            f"{point['total_bytes']:,}",
+            f"{point['macs']:,}",
+            str(len(point["seeds"])),
+        ]
+        + [show_estimate(estimate(point[key])) for key in ("float_test", "int8_test")]
+        for label, points in found.items()
+        for point in points
+    ]
+    how = (
+        f"`{base.model}` on {base.data} at {base.input_size} px, {base.recipe.epochs} epochs; its strides decide its "
+        "arena. int8 accuracy on test at each budget, of the strides that fit and are best on validation; points and "
+        "steps in the figure are the same networks, and what is reached from an arena on."
+    )
+    headings = ["pooling", *(f"{kib} KiB" for kib in front.BUDGETS)]
+    said = ["## Accuracy against arena", "", how, "", f"![{front.FIGURE.stem}]({front.FIGURE.name})", ""]
+    every = table(["pooling", "strides", "arena", "MACs", "seeds", "float test", "int8 test"], networks)
+    return [*said, *table(headings, rows), "", *every, ""]
 
 
-def _at(points: list[Row], kib: int) -> str:
-    return next((show_estimate(estimate(point["int8_test"])) for point in points if point["kib"] == kib), "-")
+def _at(points: list[Row], ram_bytes: int) -> str:
+    point = front.best_within(points, ram_bytes)
+    return "-" if point is None else f"{show_estimate(estimate(point['int8_test']))} ({front.named(point['strides'])})"
 
 
 def page() -> str:
