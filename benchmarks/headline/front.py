@@ -1,4 +1,4 @@
-"""Accuracy against arena, one network, every pooling: ``python benchmarks/headline/front.py [--seeds 1] [STRIDES ...]``.
+"""Accuracy against arena of one network: ``python benchmarks/headline/front.py [--seeds 1] [STRIDES ...]``.
 
 The strides of one network decide its arena. Every set of strides is one comparison of :mod:`sapool.comparing` without a
 budget, which resumes and can be shared by workers; at a budget, a pooling stands with those of its networks that fit
