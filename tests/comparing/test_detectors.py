@@ -11,6 +11,7 @@ import pytest
 from sapool.comparing import DetectCompareConfig, compare_detectors, compare_paired, estimate
 from sapool.comparing import detectors as module
 from sapool.comparing.detector_result import cells, markdown
+from sapool.comparing.tables import show_estimate
 from sapool.detecting import DetectorRun, DetectRequest
 from sapool.detection import DetectConfig
 from sapool.records import ArenaRecord
@@ -134,3 +135,22 @@ def test_one_real_comparison(tmp_path: Path) -> None:
     assert row.ap50 == (held["result"]["test"]["ap50"],)
     # Trained or not, the arena is the same, but for constants that only their values allow to share.
     assert row.total_bytes == pytest.approx(ArenaRecord.from_dict(held["backbone"]["arena"]).total_bytes, abs=64)
+
+
+def test_the_published_table_says_what_its_records_say() -> None:
+    root = Path(__file__).parents[2]
+    held = json.loads((root / "benchmarks" / "results" / "detection_pools.json").read_text())
+    page = (root / "benchmarks" / "results" / "detection_pools.md").read_text()
+    documented = (root / "docs" / "detection.md").read_text()
+    assert {row["pool"] for row in held["rows"]} == set(DetectCompareConfig().pools)
+    for row in held["rows"]:
+        assert len(row["seeds"]) >= 3
+        said = (
+            row["pool"],
+            ",".join(map(str, row["strides"])),
+            len(row["seeds"]),
+            show_estimate(estimate(row["ap50"])),
+        )
+        line = "| {} | {} | {} | {} ".format(*said)
+        assert line in page
+        assert line in documented
