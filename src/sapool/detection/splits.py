@@ -101,7 +101,7 @@ def load_boxes(
         raise ValueError(f"train_images must be at least 1, got {train_images}")
     if source in BOX_DATA_SETS:
         if classes is not None:
-            raise ValueError(f"classes go with a COCO folder; {source} has its own")
+            raise ValueError(f"classes go with a COCO folder, {source} has its own: name none")
         drawn = ScatteredBoxes("train", size, (train_images or 1000) * epochs, seed=seed)
         train = AugmentedBoxes(drawn, augment, seed=seed)
         val, test = (ScatteredBoxes(split, size, count, seed=seed) for split, count in _EVALUATED.items())
