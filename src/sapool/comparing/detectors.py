@@ -163,10 +163,10 @@ class _Study:
             except (ValueError, ExportError, InterpreterError) as error:
                 said = f"strides {join_strides(strides)}: {error}"
                 continue
-            said = f"strides {join_strides(strides)} need {arena.total_bytes:,} bytes"
+            said = f"strides {join_strides(strides)} need {arena.arena_bytes:,} bytes"
             self.reporter.stage(f"{pool}: {said}")
-            if arena.total_bytes <= self.config.ram_bytes:
-                return {"plan": asdict(plan), "total_bytes": arena.total_bytes, "reason": None}
+            if arena.fits(self.config.ram_bytes):
+                return {"plan": asdict(plan), "total_bytes": arena.arena_bytes, "reason": None}
             said += ", over the budget"
         return {"plan": None, "reason": said}
 
@@ -196,7 +196,7 @@ def outcome_of(run: DetectorRun) -> dict[str, Any]:
         "value": run.ap50,
         "ap": run.ap,
         "ap50": run.ap50,
-        "total_bytes": arena.total_bytes if arena else None,
+        "total_bytes": arena.arena_bytes if arena else None,
         "parameters": run.record["parameters"],
         "record": str(run.folder / RECORD),
         "reason": run.record["backbone"]["reason"],

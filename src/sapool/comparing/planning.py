@@ -49,7 +49,7 @@ class Planned:
         variant: the pooling.
         candidates: plans that were measured to fit, the best first, no two of the same strides and size.
         options: resolutions that are predicted to fit: (side, strides, MACs of the network's own layers), most first.
-        tried: every plan that was measured: strides, side and arena total in bytes, or why it can't be exported.
+        tried: every plan that was measured: strides, side and the least arena in bytes, or why it can't be exported.
         reason: why there is no candidate, or "".
     """
 
@@ -161,10 +161,10 @@ def _measure_some(
             about["refused"] = str(error)
             reporter.stage(f"{label}: strides {join_strides(plan.strides)}: {error}")
             continue
-        about |= {"total_bytes": arena.total_bytes, "flash_bytes": arena.flash_bytes}
+        about |= {"total_bytes": arena.arena_bytes, "flash_bytes": arena.flash_bytes}
         fits = arena.fits(config.ram_bytes, config.flash_bytes)
         verdict = "fits" if fits else "does not fit"
-        reporter.stage(f"{label}: strides {join_strides(plan.strides)}: arena {arena.total_bytes:,} bytes, {verdict}")
+        reporter.stage(f"{label}: strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
         if fits:
             kept[_resolution(plan)] = Measured(plan, arena)
     return tuple(kept.values()), tuple(tried)

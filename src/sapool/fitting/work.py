@@ -90,7 +90,7 @@ class Work:
     def _measure_untrained(self, size: int, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
         arena = measure_untrained(model, self.data(size))
         verdict = "fits" if arena.fits(self.config.ram_bytes, self.config.flash_bytes) else "does not fit"
-        self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.total_bytes:,} bytes, {verdict}")
+        self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
         return arena
 
     def run(self, way: Way, tried: list[Candidate]) -> tuple[RunRecord, nn.Module]:
