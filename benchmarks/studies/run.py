@@ -17,6 +17,7 @@ import torch
 
 from sapool.cli.console import Terminal
 from sapool.comparing import compare
+from sapool.running import claim_folder
 
 RUNS = Path("runs") / "studies"
 
@@ -40,6 +41,8 @@ def main() -> None:
 def run(name: str, seeds: int) -> None:
     study = definitions.STUDIES[name]
     folder = RUNS / study.folder
+    # Before anything else is in it.
+    claim_folder(folder, replace(study.config, seeds=seeds).base(), "sapool compare")
     records.restore(study.folder, folder)
     for other in definitions.larger_budgets(study):
         records.borrow(RUNS / other.folder, folder, study.config.ram_bytes)
