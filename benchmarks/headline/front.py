@@ -27,7 +27,7 @@ DATA, FIGURE = HERE / "front.json", HERE / "front.svg"
 KIB = 1024
 BUDGETS = (16, 32, 64, 128, 256, 512)
 # From the latest down-sampling to the earliest.
-STRIDES = ((1, 2, 2, 2), (2, 2, 2, 1), (2, 2, 2, 2), (4, 2, 2, 1), (4, 4, 1, 1), (8, 2, 1, 1))
+STRIDES = ((2, 2, 2, 1), (2, 2, 2, 2), (4, 2, 2, 1), (4, 4, 1, 1), (8, 2, 1, 1))
 BASE = CompareConfig(
     model="sapool:tiny_050",
     data="scattered-digits",
