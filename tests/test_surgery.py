@@ -294,7 +294,7 @@ def test_an_optimizer_follows_the_parameters() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.rand(4, 3, 32, 32)).sum().backward()
     optimizer.step()
-    done = sapool.apply_plan(model, sapool.make_plan(model, 32))
+    done = sapool.apply_plan(model, sapool.make_plan(model, 32, init="random"))
     old = optimizer.state[model.get_parameter("stem.0.weight")]["momentum_buffer"]
     done.update_optimizer(optimizer)
     new = done.model.get_parameter("stem.0.weight")
