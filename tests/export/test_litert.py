@@ -9,7 +9,17 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import Tensor, nn
 
 import sapool
-from sapool.export import PASSES, ExportError, check_parity, export_int8, measure_arena, randomize_norms
+from sapool.export import (
+    PASSES,
+    ExportError,
+    check_parity,
+    export_int8,
+    measure_arena,
+    randomize_norms,
+    run_images,
+)
+from sapool.export.parity import dequantize
+from sapool.tflite_file import input_output
 from tests.conftest import images, pooled_net
 
 
@@ -25,6 +35,22 @@ def test_export_takes_channel_last_int8_and_answers_like_the_network(tmp_path: P
     assert record.int8_snr_db is not None
     assert record.int8_snr_db > 25
     assert check_parity(path, images(16)).max_steps == 0
+
+
+@pytest.mark.slow
+def test_the_int8_range_holds_what_a_single_image_reaches(tmp_path: Path) -> None:
+    model, path = (
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 6 * 6, 4)).eval(),
+        tmp_path / "m",
+    )
+    faint = 0.02 * images(31, 8)
+    bright = images(1, 8)
+    record = export_int8(model, [torch.cat([faint[:5], bright, faint[5:]])], path)
+    assert record.int8_snr_db is not None
+    scores = model(bright).detach()
+    held = dequantize(input_output(path.read_bytes())[1], run_images(path, bright))
+    step = float(scores.max() - scores.min()) / 255
+    assert float(np.abs(held - scores.numpy()).max()) < 8 * step  # half the range is gone where the image is cut off
 
 
 @pytest.mark.slow

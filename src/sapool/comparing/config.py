@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sapool.choices import suggest
+from sapool.export import CALIBRATION
 from sapool.fitting import format_kib
 from sapool.layers import POOLS
 from sapool.plan import Stride, check_choices
@@ -159,7 +160,7 @@ class CompareConfig:
         for site in sites:  # a keyword that says what the layer does anyway makes no other run
             site["kwargs"] = {**pools.get(site["pool"], {}), **site["kwargs"]}
         del run["pool_defaults"]
-        return _as_json({**held, **run, "recipe": asdict(self.recipe_for(seed))})
+        return _as_json({**held, **run, "recipe": asdict(self.recipe_for(seed)), "calibration": CALIBRATION})
 
     def say_budget(self) -> str:
         """Return the RAM budget in words."""
