@@ -7,6 +7,7 @@ own that they name by its hash.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,15 @@ def borrow(source: Path, target: Path, ram_bytes: int) -> int:
     return len(kept)
 
 
-def save_tables(name: str, comparison: Comparison) -> None:
-    """Write what a study found: its rows, without plans and paths, which the runs' file has."""
-    data = json.loads(comparison.to_json())
-    for rows in data["tables"].values():
+def save_tables(name: str, found: Sequence[Comparison]) -> None:
+    """Write what a study found: its rows, without plans and paths, which the runs' file has.
+
+    Rows of a later comparison, with more seeds of a few, stand in the place of the first one's.
+    """
+    data, *later = (json.loads(comparison.to_json()) for comparison in found)
+    for kind, rows in data["tables"].items():
+        longer = {row["label"]: row for more in later for row in more["tables"][kind]}
+        rows[:] = [longer.get(row["label"], row) for row in rows]
         for row in rows:
             row.pop("plan")
             row["records"] = [
