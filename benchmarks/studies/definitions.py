@@ -76,37 +76,45 @@ EQUAL = replace(
 )
 
 
-# One thing changed at a time from EQUAL, which is the place that an axis marks with None.
-AXES: dict[str, dict[str, CompareConfig | None]] = {
+EARLY = replace(EQUAL, strides=(8, 2, 1, 1))
+
+# One thing changed at a time, from EQUAL or from EARLY.
+AXES: dict[str, dict[str, CompareConfig]] = {
     "epochs": {
         "10": replace(EQUAL, recipe=TrainConfig(epochs=10)),
-        "20": None,
+        "20": EQUAL,
         "60": replace(EQUAL, recipe=TrainConfig(epochs=60)),
     },
-    "training images": {"250": replace(EQUAL, train_images=250), "1000": None},
-    "fragments": {"0": replace(EQUAL, fragments=0), "8": None, "24": replace(EQUAL, fragments=24)},
+    "training images": {"250": replace(EQUAL, train_images=250), "1000": EQUAL},
+    "fragments": {"0": replace(EQUAL, fragments=0), "8": EQUAL, "24": replace(EQUAL, fragments=24)},
     "strides": {
-        "2,2,2,2": None,
+        "2,2,2,2": EQUAL,
         "4,2,2,1": replace(EQUAL, strides=(4, 2, 2, 1)),
         "4,4,1,1": replace(EQUAL, strides=(4, 4, 1, 1)),
+        "8,2,1,1": EARLY,
     },
-    "width": {"0.25": None, "0.5": replace(EQUAL, model="sapool:tiny_050")},
+    "epochs, strides 8,2,1,1": {"20": EARLY, "60": replace(EARLY, recipe=TrainConfig(epochs=60))},
+    "width": {"0.25": EQUAL, "0.5": replace(EQUAL, model="sapool:tiny_050")},
 }
 
 
-def folder_of(axis: str, place: str) -> str:
-    return f"{axis} {place}".replace(" ", "-").replace(",", "")
-
-
 def _when() -> dict[str, Study]:
-    """Same strides for all, one thing changed at a time."""
+    """Same strides for all, one thing changed at a time; where axes meet there is one study."""
     found = {"when-equal": Study("equal", "", EQUAL)}
     for axis, places in AXES.items():
         for place, config in places.items():
-            if config is not None:
-                folder = folder_of(axis, place)
+            if all(study.config != config for study in found.values()):
+                folder = f"{axis} {place}".replace(" ", "-").replace(",", "")
                 found[f"when-{folder}"] = Study(folder, f"{axis}: {place}", config)
     return found
+
+
+WHEN = _when()
+
+
+def when_of(config: CompareConfig) -> str:
+    """Return the name of the study that has a place of an axis."""
+    return next(name for name, study in WHEN.items() if study.config == config)
 
 
 # What each choice of the layer is worth: one changed at a time from the layer's defaults, but for the last two.
@@ -135,13 +143,16 @@ def _choices() -> dict[str, Study]:
     lean = {"lean": CHOICES["lean"]}
     return {
         "choices": Study("equal", "every site, behind the block", replace(two, variants=CHOICES)),
+        "choices-early": Study(
+            "strides-8211", "every site, strides 8,2,1,1", replace(two, variants=CHOICES, strides=EARLY.strides)
+        ),
         "choices-stage": Study("stage", "behind the stage", replace(two, placement="stage", variants=lean)),
         "choices-in-place": Study("in-place", "in the block", replace(two, placement="in-place", variants=lean)),
         "choices-one-site": Study("one-site", "second site only", replace(two, sites=("blocks.0",), variants=lean)),
     }
 
 
-STUDIES: dict[str, Study] = {**_winners(), **_choices(), **_when()}
+STUDIES: dict[str, Study] = {**_winners(), **_choices(), **WHEN}
 
 
 def larger_budgets(study: Study) -> list[Study]:

@@ -113,10 +113,7 @@ def when() -> list[str]:
     how = "The same strides for all (2,2,2,2 unless said), so the arena differs; one thing changed at a time."
     said = ["## When", "", how, ""]
     for axis, places in definitions.AXES.items():
-        found = {
-            place: rows_of("when-equal" if config is None else f"when-{definitions.folder_of(axis, place)}")
-            for place, config in places.items()
-        }
+        found = {place: rows_of(definitions.when_of(config)) for place, config in places.items()}
         labels = [row["label"] for row in next((rows for rows in found.values() if rows), [])]
         body = [[label, *(_at(rows, label) for rows in found.values())] for label in labels]
         if sum(bool(rows) for rows in found.values()) > 1:
