@@ -77,6 +77,7 @@ EQUAL = replace(
 
 
 EARLY = replace(EQUAL, strides=(8, 2, 1, 1))
+EARLY_LONG = replace(EARLY, recipe=TrainConfig(epochs=60))
 
 # One thing changed at a time, from EQUAL or from EARLY.
 AXES: dict[str, dict[str, CompareConfig]] = {
@@ -93,7 +94,7 @@ AXES: dict[str, dict[str, CompareConfig]] = {
         "4,4,1,1": replace(EQUAL, strides=(4, 4, 1, 1)),
         "8,2,1,1": EARLY,
     },
-    "epochs, strides 8,2,1,1": {"20": EARLY, "60": replace(EARLY, recipe=TrainConfig(epochs=60))},
+    "epochs, strides 8,2,1,1": {"20": EARLY, "60": EARLY_LONG},
     "width": {"0.25": EQUAL, "0.5": replace(EQUAL, model="sapool:tiny_050")},
 }
 
@@ -117,12 +118,11 @@ def when_of(config: CompareConfig) -> str:
     return next(name for name, study in WHEN.items() if study.config == config)
 
 
-# What each choice of the layer is worth: one changed at a time from the layer's defaults, but for the last two.
+# What each choice of the layer is worth: one changed at a time from the layer's defaults, but for LEAN, FINE and PAPER.
 CHOICES: Variants = {
     label: ("self_attentive", kwargs)
     for label, kwargs in {
         "random start": {"init": "random"},
-        "p 1, normalised, 256 keys": {"window_norm": True, "patch_size": 1},
         "bilinear": {"restoration": "bilinear"},
         "pixel_shuffle": {"restoration": "pixel_shuffle"},
         "gain 4": {"gain": 4.0},
@@ -133,22 +133,32 @@ CHOICES: Variants = {
         "context": {"combine": "context"},
         "both": {"combine": "both"},
         "lean": LEAN,
-        "paper": PAPER,
     }.items()
+}
+FINE: Variants = {
+    "normalised, p 1": ("self_attentive", {"window_norm": True, "patch_size": 1}),
+    "normalised, p 1, gain 4": ("self_attentive", {"window_norm": True, "patch_size": 1, "gain": 4.0}),
+    "paper": ("self_attentive", PAPER),
 }
 
 
 def _choices() -> dict[str, Study]:
-    two = replace(EQUAL, pools=("self_attentive", "avg"))
-    lean = {"lean": CHOICES["lean"]}
+    """Choices show where much is thrown away at once; placements are tried at the strides that have a pool in each."""
+    early = replace(EARLY_LONG, pools=("self_attentive", "avg"))
+    late = replace(EQUAL, pools=("self_attentive", "avg"))
+    both = {"both": CHOICES["both"]}
+    where = WHEN[when_of(EARLY_LONG)].folder
     return {
-        "choices": Study("equal", "every site, behind the block", replace(two, variants=CHOICES)),
-        "choices-early": Study(
-            "strides-8211", "every site, strides 8,2,1,1", replace(two, variants=CHOICES, strides=EARLY.strides)
+        "choices": Study(where, "strides 8,2,1,1, 60 epochs", replace(early, variants=CHOICES)),
+        "choices-fine": Study(where, "the same, weights within the window", replace(early, variants=FINE)),
+        "choices-late": Study("equal", "strides 2,2,2,2, 20 epochs", replace(late, variants=both)),
+        "choices-stage": Study("stage", "the same, behind the stage", replace(late, placement="stage", variants=both)),
+        "choices-in-place": Study(
+            "in-place", "the same, in the block", replace(late, placement="in-place", variants=both)
         ),
-        "choices-stage": Study("stage", "behind the stage", replace(two, placement="stage", variants=lean)),
-        "choices-in-place": Study("in-place", "in the block", replace(two, placement="in-place", variants=lean)),
-        "choices-one-site": Study("one-site", "second site only", replace(two, sites=("blocks.0",), variants=lean)),
+        "choices-one-site": Study(
+            "one-site", "the same, at the second site only", replace(late, sites=("blocks.0",), variants=both)
+        ),
     }
 
 
