@@ -18,7 +18,10 @@ PAPER = {
     "patch_size": 1, "window_norm": True, "max_keys": 256, "position_size": 256, "border": "stretch", "init": "random",
 }  # fmt: skip
 LEAN = {"num_heads": 1, "position": None}
-FORMS: Variants = {"self_attentive, paper": ("self_attentive", PAPER)}
+FORMS: Variants = {
+    "self_attentive, both": ("self_attentive", {"combine": "both"}),
+    "self_attentive, paper": ("self_attentive", PAPER),
+}
 
 # Networks and epochs are sized to two cores: a run takes about half a minute on one.
 BASE = CompareConfig(
