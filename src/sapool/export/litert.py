@@ -184,8 +184,8 @@ def _quantize(float_model: bytes, images: Tensor) -> bytes:
 def _calibrate(float_model: bytes, recipe: Any, samples: NDArray[np.float32]) -> Any:
     """Return the smallest and largest value of every tensor over all images (N, H, W, C).
 
-    The quantiser's own habit, a moving average of each image's extremes, cuts off what only some images reach: up to a
-    third of a network's scores (``benchmarks/calibration.py``).
+    The quantiser's own habit, a moving average of each image's extremes, cuts off what only some images reach: a
+    thirteenth of the scores of trained networks, and up to a tenth of their accuracy (``benchmarks/calibration.py``).
     """
     calibrator = require("ai_edge_quantizer.calibrator", "deploy", _PURPOSE)
     recipes = require("ai_edge_quantizer.recipe_manager", "deploy", _PURPOSE)
