@@ -121,7 +121,7 @@ def when_of(config: CompareConfig) -> str:
     return next(name for name, study in WHEN.items() if study.config == config)
 
 
-# What each choice of the layer is worth: one changed at a time from the layer's defaults, but for LEAN, FINE and PAPER.
+# What each choice of the layer is worth: one changed at a time from the layer's defaults, but for the last three.
 CHOICES: Variants = {
     label: ("self_attentive", kwargs)
     for label, kwargs in {
@@ -135,25 +135,23 @@ CHOICES: Variants = {
         "separable": {"embedding": "separable"},
         "context": {"combine": "context"},
         "both": {"combine": "both"},
+        "normalised": {"window_norm": True},
+        "normalised, gain 4": {"window_norm": True, "gain": 4.0},
         "lean": LEAN,
     }.items()
-}
-FINE: Variants = {
-    "normalised, p 1": ("self_attentive", {"window_norm": True, "patch_size": 1}),
-    "normalised, p 1, gain 4": ("self_attentive", {"window_norm": True, "patch_size": 1, "gain": 4.0}),
-    "paper": ("self_attentive", PAPER),
 }
 
 
 def _choices() -> dict[str, Study]:
     """Choices show where much is thrown away at once; placements are tried at the strides that have a pool in each."""
-    early = replace(EARLY_LONG, pools=("self_attentive", "avg"))
+    early = replace(EARLY, pools=("self_attentive", "avg"), recipe=TrainConfig(epochs=30))
     late = replace(EQUAL, pools=("self_attentive", "avg"))
     both = {"both": CHOICES["both"]}
-    where = WHEN[when_of(EARLY_LONG)].folder
     return {
-        "choices": Study(where, "strides 8,2,1,1, 60 epochs", replace(early, variants=CHOICES)),
-        "choices-fine": Study(where, "the same, weights within the window", replace(early, variants=FINE)),
+        "choices": Study("early", "strides 8,2,1,1, 30 epochs", replace(early, variants=CHOICES)),
+        "choices-paper": Study(
+            "early", "the same, the paper's form", replace(early, variants={"paper": ("self_attentive", PAPER)})
+        ),
         "choices-late": Study("equal", "strides 2,2,2,2, 20 epochs", replace(late, variants=both)),
         "choices-stage": Study("stage", "the same, behind the stage", replace(late, placement="stage", variants=both)),
         "choices-in-place": Study(

@@ -1,4 +1,7 @@
-"""Write the studies' page, ``README.md``, from what ``records/`` holds; ``--check`` says whether it is up to date."""
+"""Write the studies' page, ``README.md``, from what ``records/`` holds; ``--check`` says whether it is up to date.
+
+``figure.py`` draws what it shows.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def best(rows: list[Row], split: str = "int8_test") -> Row | None:
 
 
 def winners() -> list[str]:
-    said = ["## Which pooling wins at equal measured RAM", ""]
+    said = ["## Which pooling wins at equal measured RAM", "", "![means and intervals](winners.svg)", ""]
     for name, study in definitions.STUDIES.items():
         rows = rows_of(name) if name.startswith("winner-") else []
         if not rows:
@@ -96,7 +99,9 @@ def winners() -> list[str]:
         rival = best([row for row in rows if not is_ours(row)])
         # Ours must not be picked on test; the rival is, which only makes it harder to beat.
         ours = best([row for row in rows if is_ours(row)], "int8_val")
-        body = [cells(row, None if row is rival else rival) for row in rows]
+        # Rows with more seeds than the comparison had are not where it sorted them.
+        ranked = sorted(rows, key=lambda row: -mean.mean if (mean := mean_of(row)) else 0.0)
+        body = [cells(row, None if row is rival else rival) for row in ranked]
         said += [f"### {study.place}", "", *table(HEADINGS, body), ""]
         if rival is not None and ours is not None:
             found = " (p ".join(against(ours, rival))
@@ -111,14 +116,15 @@ def winners() -> list[str]:
 
 def when() -> list[str]:
     how = "The same strides for all (2,2,2,2 unless said), so the arena differs; one thing changed at a time."
-    said = ["## When", "", how, ""]
+    said = ["## When", "", how, "", "![one thing changed at a time](when.svg)", ""]
+    start = len(said)
     for axis, places in definitions.AXES.items():
         found = {place: rows_of(definitions.when_of(config)) for place, config in places.items()}
         labels = [row["label"] for row in next((rows for rows in found.values() if rows), [])]
         body = [[label, *(_at(rows, label) for rows in found.values())] for label in labels]
         if sum(bool(rows) for rows in found.values()) > 1:
             said += [f"### {axis}", "", *table(["pooling", *found], body), ""]
-    return said if len(said) > 4 else []
+    return said if len(said) > start else []
 
 
 def _at(rows: list[Row], label: str) -> str:
