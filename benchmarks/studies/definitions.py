@@ -149,8 +149,19 @@ def _choices() -> dict[str, Study]:
     both = {"both": CHOICES["both"]}
     return {
         "choices": Study("early", "strides 8,2,1,1, 30 epochs", replace(early, variants=CHOICES)),
+        "choices-long": Study(
+            WHEN[when_of(EARLY_LONG)].folder,
+            "strides 8,2,1,1, 60 epochs",
+            replace(
+                EARLY_LONG,
+                pools=early.pools,
+                variants={label: CHOICES[label] for label in ("gain 4", "context", "both")},
+            ),
+        ),
         "choices-paper": Study(
-            "early", "the same, the paper's form", replace(early, variants={"paper": ("self_attentive", PAPER)})
+            "early",
+            "strides 8,2,1,1, 30 epochs, the paper's form",
+            replace(early, variants={"paper": ("self_attentive", PAPER)}),
         ),
         "choices-late": Study("equal", "strides 2,2,2,2, 20 epochs", replace(late, variants=both)),
         "choices-stage": Study("stage", "the same, behind the stage", replace(late, placement="stage", variants=both)),
