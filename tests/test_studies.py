@@ -78,6 +78,8 @@ def test_finalists_are_chosen_on_validation(studies: ModuleType) -> None:
     final = run.finals(config, SimpleNamespace(tables={"budget": rows}))
     assert (final.pools, list(final.variants)) == (("max",), ["gained"])
     assert "avg" in {variant.label for variant in final.all_variants()}
+    final = run.finals(config, SimpleNamespace(tables={"budget": rows[2:]}))  # none of ours fits
+    assert (final.pools, list(final.variants)) == (("max",), [])
 
 
 def test_rows_with_more_seeds_take_the_place_of_others(

@@ -59,13 +59,11 @@ def run(name: str, seeds: int, final_seeds: int) -> None:
 
 
 def finals(config: CompareConfig, comparison: Comparison) -> CompareConfig:
-    """Return the comparison of two: of our forms, and of the rivals, the one that is best on validation."""
+    """Return the comparison of two: of our forms that fit, and of the rivals, the one that is best on validation."""
     able = [row for row in comparison.tables["budget"] if row.int8_val]
-    ours, theirs = (
-        max((row for row in able if (row.pool == OURS) is own), key=lambda row: sum(row.int8_val) / len(row.int8_val))
-        for own in (True, False)
-    )
-    labels = (ours.label, theirs.label)
+    groups = ([row for row in able if (row.pool == OURS) is own] for own in (True, False))
+    best = [max(rows, key=lambda row: sum(row.int8_val) / len(row.int8_val)) for rows in groups if rows]
+    labels = [row.label for row in best]
     return replace(
         config,
         pools=tuple(pool for pool in config.pools if pool in labels),
