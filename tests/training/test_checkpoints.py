@@ -52,6 +52,12 @@ def test_another_recipe_is_refused(finished: tuple[Path, TrainRecord]) -> None:
         train(network(), blobs(), replace(CONFIG, epochs=4), folder)
 
 
+def test_other_data_is_refused(finished: tuple[Path, TrainRecord]) -> None:
+    folder, _ = finished
+    with pytest.raises(CheckpointError, match=r"last\.ckpt was trained on blobs \(.*\), not on others \(.*\); choose"):
+        train(network(), replace(blobs(), name="others"), CONFIG, folder)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04half"])
 def test_a_damaged_one_is_named(content: bytes, finished: tuple[Path, TrainRecord]) -> None:
     folder, _ = finished

@@ -73,7 +73,7 @@ def train_detector(
 
     Raises:
         DivergedError: the loss or its gradient is no longer finite.
-        CheckpointError: the folder holds another network's or recipe's checkpoint, or a damaged one.
+        CheckpointError: the folder holds a damaged checkpoint, or one of another network, recipe or data set.
         ValueError: a batch that can't be shared out among the processes, an accelerator that is not there, or a
             compiled detector.
         OSError: a checkpoint can't be written; the one before is kept.
@@ -92,6 +92,7 @@ def train_detector(
         batches,
         eval_loader(data.val, _EVAL_BATCH, hardware, process, collate),
         Path(folder),
+        data=f"{data.name} ({data.images_per_epoch:,} images)",
         reporter=reporter,
         name=name,
         hardware=hardware,

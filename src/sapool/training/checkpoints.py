@@ -20,7 +20,7 @@ from sapool.records import write_bytes_atomically
 from sapool.training.config import TrainConfig
 
 METRIC = "val_accuracy"
-_RECIPE, _SCORE = "recipe", "score"
+_RECIPE, _DATA, _SCORE = "recipe", "data", "score"
 
 
 class CheckpointError(ValueError):
@@ -50,9 +50,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Keeper(ModelCheckpoint):
-    """Keeps the best epoch on validation; every checkpoint gets the recipe that it belongs to."""
+    """Keeps the best epoch on validation; every checkpoint gets the recipe and the data that it belongs to."""
 
-    def __init__(self, folder: Path, config: TrainConfig, metric: str = METRIC) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, data: str, metric: str = METRIC) -> None:
         super().__init__(
             folder,
             "best",
@@ -62,13 +62,13 @@ class Keeper(ModelCheckpoint):
             # Behind the whole epoch: one saved at the end of validation would repeat the epoch's last step on restart.
             save_on_train_epoch_end=True,
         )
-        self.config = config
+        self.config, self.data = config, data
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the recipe and this epoch's own score beside the weights."""
-        checkpoint[_RECIPE] = _plain(self.config)
+        """Write recipe, data and this epoch's own score beside the weights."""
+        checkpoint[_RECIPE], checkpoint[_DATA] = _plain(self.config), self.data
         checkpoint[_SCORE] = float(trainer.callback_metrics[str(self.monitor)])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -99,11 +99,11 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
-def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig) -> str | None:
+def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig, data: str) -> str | None:
     """Return the last checkpoint in ``folder`` if there is one, after checking that it belongs to this run.
 
     Raises:
-        CheckpointError: damaged, of another recipe or of another network.
+        CheckpointError: damaged, of another recipe, of other data or of another network.
     """
     path = folder / "last.ckpt"
     if not path.is_file():
@@ -116,6 +116,8 @@ def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig) -> 
             raise CheckpointError(
                 f"{path} is of another recipe ({key} is {recipe.get(key)} there, {value} here); choose another folder"
             )
+    if held.get(_DATA, data) != data:
+        raise CheckpointError(f"{path} was trained on {held[_DATA]}, not on {data}; choose another folder")
     _check_shapes(path, held["state_dict"], state)
     return str(path)
 

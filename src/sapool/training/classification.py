@@ -50,7 +50,7 @@ def train(
 
     Raises:
         DivergedError: the loss or its gradient is no longer finite.
-        CheckpointError: the folder holds another network's or recipe's checkpoint, or a damaged one.
+        CheckpointError: the folder holds a damaged checkpoint, or one of another network, recipe or data set.
         ValueError: a batch that can't be shared out among the processes, or an accelerator that is not there.
         OSError: a checkpoint can't be written; the one before is kept.
         KeyboardInterrupt: Ctrl-C; the run can be gone on with.
@@ -61,7 +61,15 @@ def train(
     classifier = Classifier(model, config, config.epochs * len(batches), data.num_classes, hardware, teacher)
     val = eval_loader(data.val, _EVAL_BATCH, hardware, process)
     outcome = run_epochs(
-        classifier, batches, val, Path(folder), reporter=reporter, name=name, hardware=hardware, process=process
+        classifier,
+        batches,
+        val,
+        Path(folder),
+        data=f"{data.name} ({data.images_per_epoch:,} images)",
+        reporter=reporter,
+        name=name,
+        hardware=hardware,
+        process=process,
     )
     model.to(outcome.device).eval()
     test_accuracy = _shared_accuracy(model, eval_loader(data.test, _EVAL_BATCH, hardware, process))

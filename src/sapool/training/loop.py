@@ -67,6 +67,7 @@ def run_epochs(
     val: DataLoader[Any],
     folder: Path,
     *,
+    data: str,
     reporter: Reporter | None,
     name: str,
     hardware: Hardware,
@@ -80,6 +81,7 @@ def run_epochs(
         batches: this process's training batches.
         val: this process's share of validation.
         folder: gets ``checkpoints/`` and ``logs/``.
+        data: says what the batches are of; a checkpoint of other data is not gone on with.
         reporter: is told the progress, by the first process.
         name: stands beside the progress bar.
         hardware: how it is executed.
@@ -88,17 +90,17 @@ def run_epochs(
 
     Raises:
         DivergedError: the loss or its gradient is no longer finite.
-        CheckpointError: the folder holds another network's or recipe's checkpoint, or a damaged one.
+        CheckpointError: the folder holds a damaged checkpoint, or one of another network, recipe or data.
         ValueError: an accelerator that is not there.
         OSError: a checkpoint can't be written; the one before is kept.
         KeyboardInterrupt: Ctrl-C; the run can be gone on with.
     """
     _check_accelerator(hardware)
     config, checkpoints = module.config, folder / "checkpoints"
-    resume = resume_from(checkpoints, module.state_dict(), config)
+    resume = resume_from(checkpoints, module.state_dict(), config, data)
     told = (reporter if process.rank == 0 else None) or SilentReporter()
     progress = Progress(told, name, config, len(batches), metric)
-    log, keeper = EpochLog(folder, tensorboard=hardware.tensorboard), Keeper(checkpoints, config, metric)
+    log, keeper = EpochLog(folder, tensorboard=hardware.tensorboard), Keeper(checkpoints, config, data, metric)
     with _calm_lightning():
         trainer = _trainer(config, hardware, process, metric, [progress, log, keeper, last_epoch(checkpoints)])
         # Lightning leaves a network that comes in eval mode there.
