@@ -162,7 +162,7 @@ def test_padded_border_attends_to_every_pixel() -> None:
     pool, x = make(4, 2, size=(7, 5), patch_size=4)
     pool.eval()
     x.requires_grad_()
-    tokens = pool._embed(x)
+    tokens = pool._tokens(pool._embed(x))
     assert tokens.shape[2:] == (2, 2)
     tokens.sum().backward()
     assert x.grad is not None
@@ -341,7 +341,7 @@ def test_output_is_as_large_as_average_poolings(
 
 def test_weights_lie_between_one_and_e() -> None:
     pool, x = make(4, 2)
-    weight = pool._weight(pool._logit(pool.attention(pool._embed(x)), (12, 12), stretch=False))
+    weight = pool._weight(pool._logit(pool.attention(pool._tokens(pool._embed(x))), (12, 12), stretch=False))
     assert weight.min() > 1
     assert weight.max() < math.e
 

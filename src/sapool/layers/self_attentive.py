@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.banded import pool_in_bands, worth_bands
 from sapool.layers.context import AttendedContext
+from sapool.layers.embedding import embed_and_average
 from sapool.layers.soft import WindowSoftmax
 from sapool.layers.tiles import convolve_tiles
 from sapool.layers.weighted import (
@@ -235,8 +236,18 @@ class SelfAttentivePool2d(WindowPool2d):
             return tokens + self.position(rows[0], tokens.shape[3], rows[1])
         return tokens + self.position(tokens.shape[2], tokens.shape[3])
 
+    def _reduce_and_embed(self, x: Tensor, window: WeightedWindow) -> tuple[Tensor, Tensor]:
+        """Return ``x`` as reduced as it can be before its weight is known, and its embedded patches (N, E, h, w)."""
+        if self.combine == "context":
+            reduced = window.average(x, window.count_include_pad)
+        elif window.reduction is not None and (both := embed_and_average(self.embed, x, window.reduction)):
+            return both[1], both[0]
+        else:
+            reduced = reduce_before_weighting(x, window)
+        return reduced, self._embed(x)
+
     def _embed(self, x: Tensor) -> Tensor:
-        return self._tokens(convolve_tiles(self.embed, self.pad_to_patches(x) if self.border == "pad" else x))
+        return convolve_tiles(self.embed, self.pad_to_patches(x) if self.border == "pad" else x)
 
     def _restore(self, attended: Tensor, repeats: int = 1) -> Tensor:
         logit = convolve_tiles(self.restore, attended)
@@ -294,9 +305,9 @@ class SelfAttentivePool2d(WindowPool2d):
         stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.patch_size, strict=True))
         window = replace(self.window, patch_size=(1, 1)) if stretch else self.window
         # Reduced first: on a micro-controller x can then die before the attention runs.
+        reduced, embedded = self._reduce_and_embed(x, window)
+        attended = self.attention(self._tokens(embedded))
         weighs = self.combine != "context"
-        reduced = reduce_before_weighting(x, window) if weighs else window.average(x, window.count_include_pad)
-        attended = self.attention(self._embed(x))
         pooled = self._average(reduced, self._logit(attended, size, stretch), window) if weighs else reduced
         return pooled if self.context is None else pooled + self.context(attended, size, stretch)
 

@@ -11,7 +11,7 @@ L = h w.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +100,11 @@ class Patches(_Linear):
 
     @staticmethod
     def forward(x: Tensor, tile: Tile) -> Tensor:
-        """Gather in two dimensions: ``index_select`` in three is ten times slower, a permuted copy a little."""
+        """Gather in two dimensions: ``index_select`` in three is ten times slower."""
         (p, q), (n, c, height, width) = tile, x.shape
+        if _copies_are_faster():
+            pixels = x.reshape(n, c, height // p, p, width // q, q).permute(0, 1, 3, 5, 2, 4)
+            return _copy(pixels).view(n, c, p * q, height // p, width // q)
         index = torch.arange(height * width).view(height // p, p, width // q, q).permute(1, 3, 0, 2).flatten()
         return x.reshape(n * c, -1).index_select(1, index).view(n, c, p * q, height // p, width // q)
 
@@ -123,6 +126,8 @@ class Unpatch(_Linear):
     def forward(x: Tensor, tile: Tile) -> Tensor:
         """Gather by the inverse permutation."""
         (p, q), (n, c, _, h, w) = tile, x.shape
+        if _copies_are_faster():
+            return _copy(x.reshape(n, c, p, q, h, w).permute(0, 1, 4, 2, 5, 3)).view(n, c, h * p, w * q)
         index = torch.arange(p * q * h * w).view(p, q, h, w).permute(2, 0, 3, 1).flatten()
         return x.reshape(n * c, -1).index_select(1, index).view(n, c, h * p, w * q)
 
@@ -135,6 +140,16 @@ class Unpatch(_Linear):
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         """Permute the tangent."""
         return Unpatch.of(tangents[0], ctx.tile)
+
+
+def _copies_are_faster() -> bool:
+    """Whether a permuted copy, which all threads share, beats ``index_select``, which uses one."""
+    return torch.get_num_threads() > 1
+
+
+def _copy(x: Tensor) -> Tensor:
+    """Copy also what is contiguous: an output must not be a view of the input."""
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def sum_tiles(x: Tensor, tile: Tile) -> Tensor:
@@ -167,13 +182,19 @@ def convolve_tiles(conv: nn.Module, x: Tensor) -> Tensor:
     Returns:
         (N, E, h, w).
     """
-    if not (type(conv) is nn.Conv2d and _is_tiling(conv) and trains_on_cpu(x) and not has_hooks(conv)):
+    if not is_product(conv, x):
         return conv(x)
     (p, q), (height, width) = conv.kernel_size, x.shape[2:]
-    if height % p or width % q or conv.weight.dtype != x.dtype:
-        return conv(x)
     columns = x.flatten(2) if p == q == 1 else Patches.of(x, (p, q)).view(x.shape[0], -1, height * width // (p * q))
     return pointwise(columns, conv.weight.flatten(1), conv.bias).view(x.shape[0], -1, height // p, width // q)
+
+
+def is_product(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
+    """Whether ``conv`` is a plain convolution over whole tiles of ``x`` (N, C, H, W), in training on a CPU."""
+    if not (type(conv) is nn.Conv2d and _is_tiling(conv) and trains_on_cpu(x) and not has_hooks(conv)):
+        return False
+    (p, q), (height, width) = conv.kernel_size, x.shape[2:]
+    return height % p == 0 and width % q == 0 and conv.weight.dtype == x.dtype
 
 
 def _is_tiling(conv: nn.Conv2d) -> bool:

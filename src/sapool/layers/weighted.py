@@ -60,6 +60,11 @@ class WeightedWindow(Window):
         return "general"
 
     @property
+    def reduction(self) -> Pair | None:
+        """The tile that :func:`reduce_before_weighting` averages ``x`` over, or None where it does not."""
+        return {"pool_first": self.patch_size, "pool_once": self.stride, "general": None}[self.form]
+
+    @property
     def on_reduced(self) -> Window:
         """The window on the map that :func:`reduce_before_weighting` leaves."""
         if self.form == "general":
@@ -80,11 +85,7 @@ def reduce_before_weighting(x: Tensor, window: WeightedWindow) -> Tensor:
     Returns:
         (N, C, H', W'): ``A_p(x)``, ``A_s(x)`` or ``x`` itself.
     """
-    if window.form == "pool_first":
-        return Window(window.patch_size, window.patch_size).average(x)
-    if window.form == "pool_once":
-        return window.average(x)
-    return x
+    return x if window.reduction is None else Window(window.reduction, window.reduction).average(x)
 
 
 def upsample_nearest(weight: Tensor, factor: Pair, size: Pair) -> Tensor:
