@@ -13,7 +13,7 @@ from sapool.layers import SelfAttentivePool2d
 from sapool.layers.embedding import _EmbedAndAverage, embed_and_average
 
 # Patch and averaged tile, rows and columns.
-CUTS = [((2, 2), (2, 2)), ((4, 4), (2, 2)), ((2, 4), (1, 2)), ((3, 1), (1, 1)), ((6, 2), (3, 2))]
+CUTS = [((2, 2), (2, 2)), ((4, 4), (2, 2)), ((2, 4), (1, 2)), ((3, 1), (3, 1)), ((6, 2), (3, 2))]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -101,6 +101,7 @@ def test_what_it_is_not_for() -> None:
     assert embed_and_average(conv, x.detach(), (2, 2)) is None
     assert embed_and_average(conv, x[:, :, :11], (2, 2)) is None
     assert embed_and_average(nn.Sequential(conv), x, (2, 2)) is None
+    assert embed_and_average(conv, x, (1, 1)) is None
     conv.register_forward_hook(lambda module, args, out: None)
     assert embed_and_average(conv, x, (2, 2)) is None
 

@@ -29,7 +29,7 @@ def embed_and_average(conv: nn.Module, x: Tensor, tile: Tile) -> tuple[Tensor, T
     Returns:
         (N, E, h, w) and (N, C, H/s, W/t).
     """
-    if not is_product(conv, x) or torch._C._are_functorch_transforms_active():
+    if tile == (1, 1) or not is_product(conv, x) or torch._C._are_functorch_transforms_active():
         return None
     embedded, averaged = _EmbedAndAverage.apply(x, conv.weight, conv.bias, conv.kernel_size, tile)
     return embedded, averaged
@@ -83,8 +83,6 @@ class _EmbedAndAverage(torch.autograd.Function):
 def _average(patches: Tensor, patch: Tile, tile: Tile) -> Tensor:
     """Average tiles, (N, C, p q, h, w) -> (N, C, H/s, W/t), view by view: a sum over two axes is ten times slower."""
     (p, q), (s, t), (n, c, _, h, w) = patch, tile, patches.shape
-    if tile == (1, 1):
-        return Unpatch.forward(patches, patch)
     parts = patches.view(n, c, p // s, s, q // t, t, h * w)
     first, second, *others = (parts[:, :, :, i, :, j] for i, j in product(range(s), range(t)))
     total = first + second
