@@ -48,8 +48,8 @@ DATA = {
     "scattered-fashion": replace(BASE, data="scattered-fashion-mnist", train_images=1000),
 }
 DATA |= {f"{name}-128px": replace(DATA[name], input_size=128) for name in ("digits", "scattered-fashion")}
-# KiB. At 128 px maps outweigh the operators of a pool: 76 KiB is too little for average pooling's latest strides and
-# enough for a self-attentive pool's next ones, so that both have to shrink their maps as early.
+# KiB. At 128 px maps outweigh the operators of a pool: 76 is too little for average pooling's latest strides and enough
+# for the next ones with self-attentive pools, so that both have to shrink their maps as early.
 BUDGETS = (
     ("digits", 48),
     ("fashion", 24),
