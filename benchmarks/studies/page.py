@@ -29,9 +29,9 @@ Micro's arena. Differences are paired by seed; p-values (paired t-test, two-side
 rows.
 
 scattered-digits: one whole digit among {fragments} fragments of others, 64 px; scattered Fashion-MNIST: the same canvas
-with its images, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images. On a canvas of 128 px
-76 KiB is chosen in our favour, before any accuracy was known: the one whole KiB at which average pooling loses its
-latest strides and both self-attentive forms keep the next ones, so that all shrink their maps alike.
+with its images, {canvases:,} training images; Fashion-MNIST at 32 px with {fashion:,} training images. On a canvas of
+128 px 76 KiB is chosen in our favour, before any accuracy was known: the one whole KiB at which average pooling loses
+its latest strides and both self-attentive forms keep the next ones, so that all shrink their maps alike.
 The network is `{model}`, {epochs} epochs, validated and tested on {images:,} images (int8 on {int8:,} of them)."""
 
 
