@@ -117,27 +117,45 @@ def winners() -> list[str]:
 
 
 def when() -> list[str]:
-    how = "The same strides for all (2,2,2,2 unless said), so the arena differs; one thing changed at a time."
+    how = (
+        "The same strides for all (2,2,2,2 unless said), so the arena differs; one thing changed at a time. The last\n"
+        "rows are self_attentive's paired difference to avg, and the seeds."
+    )
     said = ["## When", "", how, "", "![one thing changed at a time](when.svg)", ""]
     start = len(said)
     for axis, places in definitions.AXES.items():
         found = {place: rows_of(definitions.when_of(config)) for place, config in places.items()}
         labels = [row["label"] for row in next((rows for rows in found.values() if rows), [])]
         body = [[label, *(_at(rows, label) for rows in found.values())] for label in labels]
+        body += [["difference", *map(_ahead, found.values())], ["seeds", *map(_seeds, found.values())]]
         if sum(bool(rows) for rows in found.values()) > 1:
             said += [f"### {axis}", "", *table(["pooling", *found], body), ""]
     return said if len(said) > start else []
 
 
 def _at(rows: list[Row], label: str) -> str:
-    return next((show_estimate(mean_of(row)) for row in rows if row["label"] == label), "-")
+    row = _row(rows, label)
+    return "-" if row is None else show_estimate(mean_of(row))
+
+
+def _row(rows: list[Row], label: str) -> Row | None:
+    return next((row for row in rows if row["label"] == label), None)
+
+
+def _ahead(rows: list[Row]) -> str:
+    ours, average = _row(rows, "self_attentive"), _row(rows, "avg")
+    return "-" if ours is None else against(ours, average)[0].removesuffix(" vs avg")
+
+
+def _seeds(rows: list[Row]) -> str:
+    return str(min((len(row["seeds"]) for row in rows), default=0))
 
 
 def choices() -> list[str]:
     said = ["## What each choice of the self-attentive layer is worth", ""]
     for name, study in definitions.STUDIES.items():
         rows = rows_of(name) if name.startswith("choices") else []
-        default = next((row for row in rows if row["label"] == "self_attentive"), None)
+        default = _row(rows, "self_attentive")
         if rows:
             body = [cells(row, None if row is default else default) for row in rows]
             said += [f"### {study.place}", "", *table(HEADINGS, body), ""]
