@@ -174,10 +174,10 @@ print((kib("VmHWM") - before) * 1024)
 
 
 def peak_bytes(form: str, side: int, batch: int) -> int:
-    """Return how far one training step raises the peak memory of a fresh process."""
+    """Return how far one training step raises the peak memory of a fresh process: the median of five processes."""
     code = PEAK.format(root=str(Path(__file__).parents[1]), form=form, side=side, batch=batch)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+    return statistics.median(int(run.stdout) for run in runs)
 
 
 def peak_table(device: str) -> dict[str, object]:
