@@ -47,6 +47,8 @@ def test_what_is_no_variant(text: str) -> None:
         (["--sizes", "big"], "--sizes must be whole numbers"),
         (["--storage", "nonsense", "--out", "out"], "the storage nonsense can't be opened"),
         (["--against", "author"], "did you mean authors?"),
+        (["--against", "authors", "--ram", "64KiB"], "--against leaves --ram no choice"),
+        (["--sizes", "0"], "input_sizes must each be at least 1, got 0"),
         (["--against", "authors", "--results", "."], "holds no compare.json"),
         (["--study", "imagenet"], "unknown study 'imagenet': did you mean imagenet-mobilenetv2?"),
         (["--study", "imagenet-mobilenetv2", "--ram", "1MiB"], "--study leaves --ram no choice"),

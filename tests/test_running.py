@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,15 @@ from sapool import running
 from sapool.export import measure_latency
 from sapool.plan import make_plan
 from sapool.records import ArenaRecord, RunRecord
-from sapool.running import FolderConflictError, Task, claim_folder, finished_record, int8_accuracy, write_record
+from sapool.running import (
+    FolderConflictError,
+    Task,
+    claim_folder,
+    claimed,
+    finished_record,
+    int8_accuracy,
+    write_record,
+)
 from sapool.tiny import TinyNet
 from sapool.training import TrainConfig
 
@@ -55,6 +67,40 @@ class Numbered(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return torch.full((3, 1, 1), float(index)), index % 3
+
+
+def test_two_at_once_in_one_folder_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with claimed(folder, {"a": 1}, "sapool test"):
+        with (
+            pytest.raises(FolderConflictError, match="out: another process is at work in it"),
+            claimed(folder, {"a": 1}, "sapool test"),
+        ):
+            pass
+        assert (folder / "config.json").is_file()
+    with claimed(folder, {"a": 1}, "sapool test"):
+        pass
+
+
+def test_a_child_does_not_keep_its_dead_parents_folder_locked(tmp_path: Path) -> None:
+    code = """
+import os, sys, time
+from pathlib import Path
+from sapool.running import claimed
+with claimed(Path(sys.argv[1]), {"a": 1}, "sapool test"):
+    if not os.fork():
+        time.sleep(60)
+    print("forked", flush=True)
+    time.sleep(60)
+"""
+    run = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "forked\n"
+        running.kill()
+        running.wait()
+        with claimed(tmp_path / "out", {"a": 1}, "sapool test"):
+            os.killpg(running.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("most", "asked"), [(None, list(range(10))), (4, [0, 2, 5, 7]), (99, list(range(10)))])

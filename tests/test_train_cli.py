@@ -55,6 +55,16 @@ def test_a_finished_run_is_read_back(finished: Path) -> None:
     assert (finished / "record.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("content", ["{}", '{"conf'])
+def test_a_damaged_record_is_named(content: str, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "record.json").write_text(content)
+    done = call(*QUICK, "--epochs", "2", "--pool", "avg", "--out", str(tmp_path / "run"))
+    assert isinstance(done.exception, ValueError)
+    assert "run/record.json is damaged" in str(done.exception)
+    assert str(done.exception).endswith("remove it and say the same command again")
+
+
 def test_its_network_comes_back_from_the_folder(finished: Path) -> None:
     from sapool.training import evaluate
 
@@ -82,6 +92,10 @@ def test_it_teaches_another(finished: Path, tmp_path: Path) -> None:
         (["--augment", "flop"], "unknown augmentation 'flop': did you mean flip?"),
         (["--teacher", "nowhere"], "nowhere holds no finished run of sapool train"),
         (["--epochs", "0"], "epochs must be at least 1"),
+        (
+            ["--model", "torchvision:alexnet"],
+            "--model torchvision:alexnet: the model can't take an input of (3, 24, 24)",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str, finished: Path) -> None:

@@ -13,11 +13,9 @@ from torch import Tensor, fx, nn
 from sapool.graph import (
     FallbackWarning,
     InputSize,
-    InputSizeError,
     TracedModel,
     as_input_size,
-    evaluating,
-    example_input,
+    run_once,
     trace,
 )
 from sapool.operators import Operator, map_sides, read_operator, samples
@@ -70,12 +68,8 @@ def record(model: nn.Module, input_size: InputSize) -> TracedModel:
     """
     size = as_input_size(input_size)
     calls: list[_Call] = []
-    with evaluating(model), _recording(model, calls):
-        try:
-            model(example_input(model, size))
-        except Exception as error:  # a model's own code runs here and may raise anything
-            line = str(error).strip().split("\n")[0]
-            raise InputSizeError(f"the model can't take an input of {size} (C, H, W): {line}") from error
+    with _recording(model, calls):
+        run_once(model, size)
     kinds = {name: type(module) for name, module in model.named_modules()}
     graph = fx.Graph()
     last = graph.placeholder("x")

@@ -69,6 +69,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def run_once(model: nn.Module, input_size: InputSize) -> Any:
+    """Run ``model`` on one random image in eval mode and return its output.
+
+    Raises:
+        InputSizeError: it fails at this size.
+    """
+    size = as_input_size(input_size)
+    with evaluating(model):
+        try:
+            return model(example_input(model, size))
+        except Exception as error:  # a model's own code runs here and may raise anything
+            line = str(error).strip().split("\n")[0]
+            raise InputSizeError(f"the model can't take an input of {size} (C, H, W): {line}") from error
+
+
 def example_input(model: nn.Module, input_size: InputSize, batch: int = 1) -> Tensor:
     """Return random images (batch, C, H, W) on the model's device and in its dtype, the same at every call."""
     first = next(model.parameters(), torch.empty(0))

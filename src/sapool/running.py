@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
+import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +154,22 @@ def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
     return record if whole else None
 
 
+def read_finished(path: Path, parts: Collection[str]) -> dict[str, Any]:
+    """Read the record of a finished run, an object with at least these ``parts``.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+
+    def parse(text: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(text)
+        if missing := [part for part in parts if part not in record]:
+            raise ValueError(f"no {missing[0]!r} in it")
+        return record
+
+    return read_held(path, parse)
+
+
 def read_held(path: Path, parse: Callable[[str], T]) -> T:
     """Read a file of an earlier call.
 
@@ -198,16 +216,49 @@ def claimed(folder: Path, wanted: dict[str, Any], command: str) -> Iterator[None
     """Claim a folder for a training run; a start that fails at once leaves nothing, so a corrected one can have it.
 
     Raises:
-        FolderConflictError: as :func:`claim_folder`.
+        FolderConflictError: as :func:`claim_folder`, or another process is at work in it.
     """
     ours = not folder.exists()
     claim_folder(folder, wanted, command)
+    with _alone_in(folder):
+        try:
+            yield
+        except ValueError:
+            if ours and not any((folder / "checkpoints").glob("*.ckpt")):
+                shutil.rmtree(folder)
+            raise
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder as long as this process works in it; a kill unlocks it too."""
+    handle = os.open(folder, os.O_RDONLY)
+    _locks.add(handle)
     try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderConflictError(
+                f"{folder}: another process is at work in it; wait for that one, or choose another --out"
+            ) from None
+        except OSError:
+            pass  # some network file systems lock no folders: then nobody is told
         yield
-    except ValueError:
-        if ours and not any((folder / "checkpoints").glob("*.ckpt")):
-            shutil.rmtree(folder)
-        raise
+    finally:
+        _locks.discard(handle)
+        os.close(handle)
+
+
+# A loader's worker outlives its killed parent for seconds: it must not keep the parent's folder locked.
+_locks: set[int] = set()
+
+
+def _forget_locks() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:

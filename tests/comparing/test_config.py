@@ -20,6 +20,12 @@ from sapool.training import TrainConfig
         ({"pools": ("max", "max")}, "each pooling once"),
         ({"variants": {"mine": ("lipp", {})}}, r"unknown pooling 'lipp': did you mean lip"),
         ({"variants": {"mine": ("self_attentive", {"gian": 2})}}, "takes no keyword 'gian'"),
+        (
+            {"variants": {"mine": ("self_attentive", {"gain": "x"})}},
+            "variant 'mine': a value of another type .* gain='x'",
+        ),
+        ({"variants": {"mine": ("self_attentive", {"gain": -1})}}, "variant 'mine': .*gain must be over 0"),
+        ({"input_sizes": (32, 0)}, "input_sizes must each be at least 1, got 0"),
         ({"variants": {"max": ("avg", {})}}, "has the name of a pooling"),
         ({"tables": ("budgets",)}, r"unknown table 'budgets': did you mean budget\?"),
         ({"tables": ()}, "tables must name"),

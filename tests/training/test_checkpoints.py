@@ -62,9 +62,24 @@ def test_other_data_is_refused(finished: tuple[Path, TrainRecord]) -> None:
 def test_a_damaged_one_is_named(content: bytes, finished: tuple[Path, TrainRecord]) -> None:
     folder, _ = finished
     (folder / "checkpoints" / "last.ckpt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or no checkpoint .*: remove it") as told:
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt is damaged or no checkpoint .*: remove .*checkpoints"
+    ) as told:
         train(network(), blobs(), CONFIG, folder)
     assert "\n" not in str(told.value)
+
+
+def test_the_advice_about_a_damaged_best_one_helps(finished: tuple[Path, TrainRecord]) -> None:
+    folder, expected = finished
+    best = folder / "checkpoints" / "best.ckpt"
+    best.write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt is damaged .*: remove .*checkpoints to start anew"):
+        train(network(), blobs(), CONFIG, folder)
+    best.unlink()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is there, but not best\.ckpt: remove .*checkpoints to"):
+        train(network(), blobs(), CONFIG, folder)
+    shutil.rmtree(folder / "checkpoints")
+    assert train(network(), blobs(), CONFIG, folder).val_accuracy == expected.val_accuracy
 
 
 def test_nothing_that_runs_code_is_loaded(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_the_first_bad_gradient_is_named_on_the_way_back() -> None:
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        ("loss", r"the loss became nan in epoch 1, step 1: lower learning_rate \(now 0.01\); the last good checkpoint "
-                 "is kept; first not finite: the output of conv"),
+        ("loss", r"the loss became nan in epoch 1, step 1: lower learning_rate \(now 0.01\); no epoch was finished, "
+                 "no checkpoint is kept; first not finite: the output of conv"),
         ("gradient", r"the gradient's norm became nan in epoch 1, step 1: .*: the gradient of first.bias"),
     ],
 )  # fmt: skip

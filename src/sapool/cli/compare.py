@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sapool.training import TrainConfig
 
 _STUDIES = ("imagenet-mobilenetv2",)
-# All that a study leaves open; another option must not be swallowed by it.
+# All that these leave open; another option must not be swallowed by them.
+_AGAINST_TAKES = ("against", "results", "as_json")
 _STUDY_TAKES = (
     "study", "data", "models", "patterns", "pools", "input_size", "seeds", "recipe", "epochs", "batch_size",
     "learning_rate", "placement", "out", "storage",
@@ -107,11 +108,11 @@ def compare(
 
     Example: sapool compare --against authors
     """
+    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    _check_belongs(given)
     if against is not None:
         _show_authors(against, results or [], as_json)
         return
-    given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
-    _check_belongs(given)
     ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     trained_by = _recipe(recipe or ("authors-imagenet" if study else None), recipe_asked)
@@ -165,12 +166,11 @@ def _check_belongs(given: Sequence[str]) -> None:
     for name in given:
         if name in needs and needs[name] not in given:
             raise ValueError(f"--{name} goes with --{needs[name]} only")
-    if "study" not in given:
-        return
-    for name in given:
-        if name not in _STUDY_TAKES:
-            option = {"as_json": "json"}.get(name, name).replace("_", "-")
-            raise ValueError(f"--study leaves --{option} no choice: leave it out")
+    for way, takes in (("against", _AGAINST_TAKES), ("study", _STUDY_TAKES)):
+        for name in given if way in given else ():
+            if name not in takes:
+                option = {"as_json": "json"}.get(name, name).replace("_", "-")
+                raise ValueError(f"--{way} leaves --{option} no choice: leave it out")
 
 
 def _variants(texts: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:

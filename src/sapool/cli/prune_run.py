@@ -66,7 +66,7 @@ def prune_run(request: PruneRequest, out: Path, reporter: Reporter) -> dict[str,
         KeyboardInterrupt: Ctrl-C; the same call goes on later.
     """
     from sapool.pruning.tuning import prune_and_tune
-    from sapool.running import claim_folder
+    from sapool.running import claim_folder, read_finished
 
     request.check()
     run = read_run(Path(request.run))
@@ -75,7 +75,7 @@ def prune_run(request: PruneRequest, out: Path, reporter: Reporter) -> dict[str,
     claim_folder(out, asdict(request), "sapool prune")
     if (out / RECORD).is_file() and (out / WEIGHTS).is_file():
         reporter.stage(f"finished before, read from {out / RECORD}")
-        return json.loads((out / RECORD).read_text())
+        return read_finished(out / RECORD, ("prune", "tuning"))
     try:
         tuned = prune_and_tune(
             network,

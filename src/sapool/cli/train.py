@@ -190,12 +190,13 @@ def run(
     import torch
 
     from sapool.records import SilentReporter
-    from sapool.running import claimed
+    from sapool.running import claimed, read_finished
     from sapool.training import save_weights
     from sapool.training import train as train_network
 
     torch.manual_seed(request.recipe.seed)
     network = planned_model(request.model, data.num_classes, request.plan)
+    _check_size(network, request)
     teacher = _teacher(request, data)
     first = _is_first()
     if not first:
@@ -203,7 +204,7 @@ def run(
     with claimed(folder, request.to_dict(), "sapool train") if first else nullcontext():
         if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
             reporter.stage(f"finished before, read from {folder / RECORD}")
-            return json.loads((folder / RECORD).read_text())
+            return read_finished(folder / RECORD, ("result", "data", "parameters"))
         _announce(request, network, data, reporter)
         try:
             outcome = train_network(
@@ -216,6 +217,15 @@ def run(
         save_weights(network, folder / WEIGHTS)
         _write(record, request, folder)
     return record
+
+
+def _check_size(network: nn.Module, request: TrainRequest) -> None:
+    from sapool.graph import InputSizeError, run_once
+
+    try:
+        run_once(network, request.input_size)
+    except InputSizeError as error:
+        raise ValueError(f"--model {request.model}: {error}; choose another --input-size") from None
 
 
 def _advised(error: ValueError) -> ValueError:

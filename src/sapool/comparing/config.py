@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sapool.choices import suggest
 from sapool.export import CALIBRATION
 from sapool.fitting import format_kib
-from sapool.layers import POOLS
-from sapool.plan import Stride, check_choices
+from sapool.layers import POOLS, create_pool
+from sapool.plan import WINDOW_KEYWORDS, Stride, check_choices
 from sapool.records import PoolingPlan
 from sapool.training import TrainConfig
 
@@ -113,6 +115,7 @@ class CompareConfig:
                 raise ValueError(f"the variant {label!r} has the name of a pooling that is compared too: rename it")
         for variant in self.all_variants():
             check_choices(variant.pool, self.placement, dict(variant.kwargs))
+            _check_values(variant)
 
     def _check_numbers(self) -> None:
         counts = ("train_images", "eval_images", "plan_candidates", "int8_images")
@@ -120,6 +123,8 @@ class CompareConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if min(self.input_sizes, default=1) < 1:
+            raise ValueError(f"input_sizes must each be at least 1, got {min(self.input_sizes)}")
         seeds = self.seed_list()
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"seeds must be a count of at least 1, or distinct seeds of at least 0, got {self.seeds}")
@@ -170,6 +175,20 @@ class CompareConfig:
         """Return ``runs/compare_`` + data, model, input size and budget."""
         data, model = ("-".join(filter(None, re.split("[:/]", text))) for text in (self.data, self.model))
         return Path("runs") / f"compare_{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+
+
+def _check_values(variant: Variant) -> None:
+    """Build the layer once, so that a value that is none for it is not taken for a pooling that doesn't fit."""
+    own = {name: value for name, value in variant.kwargs.items() if name not in WINDOW_KEYWORDS}
+    try:
+        with torch.device("meta"):  # draws no random numbers
+            # A stride so large that no patch collapses into average pooling: whether one does, the search finds out.
+            create_pool(variant.pool, 64, 64, **own)
+    except TypeError as error:
+        said = ", ".join(f"{name}={value!r}" for name, value in own.items())
+        raise ValueError(f"variant {variant.label!r}: a value of another type expected in {said}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"variant {variant.label!r}: {error}") from None
 
 
 def _site(pool_stride: int, entry: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import json
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,11 +102,14 @@ def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig, dat
     """Return the last checkpoint in ``folder`` if there is one, after checking that it belongs to this run.
 
     Raises:
-        CheckpointError: damaged, of another recipe, of other data or of another network.
+        CheckpointError: damaged, of another recipe, of other data or of another network, or without the best one.
     """
-    path = folder / "last.ckpt"
+    path, best = folder / "last.ckpt", folder / "best.ckpt"
     if not path.is_file():
         return None
+    if not best.is_file():
+        raise CheckpointError(f"{path} is there, but not {best.name}: remove {folder} to start anew")
+    read_checkpoint(best)  # damage is said before epochs are trained in vain
     held = read_checkpoint(path)
     wanted = _plain(config)
     recipe = held.get(_RECIPE, wanted)
@@ -133,9 +135,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
             return held
         reason = "it holds no weights"
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0]
-    raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}): remove it to start anew")
+    except OSError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).split("\n", 1)[0]
+    except Exception:  # what damaged bytes raise depends on the bytes, and says nothing
+        reason = "not what torch.save writes"
+    raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}): remove {path.parent} to start anew")
 
 
 def score_of(checkpoint: dict[str, Any]) -> float:

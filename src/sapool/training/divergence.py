@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class DivergedError(ValueError):
-    """The loss or its gradient is no longer finite; the last good checkpoint is kept."""
+    """The loss or its gradient is no longer finite; the last good checkpoint, if there is one, is kept."""
 
 
 def first_bad_output(model: nn.Module, *inputs: Any) -> str | None:

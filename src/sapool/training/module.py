@@ -86,9 +86,12 @@ class TrainedModule(lightning.LightningModule):
         if torch.isfinite(judged):
             return
         what = f"loss became {loss.item()}" if not torch.isfinite(loss) else f"gradient's norm became {norm.item()}"
+        kept = (
+            "the last good checkpoint is kept" if self.current_epoch else "no epoch was finished, no checkpoint is kept"
+        )
         raise DivergedError(
             f"the {what} in epoch {self.current_epoch + 1}, step {batch_idx + 1}: lower learning_rate (now "
-            f"{self.config.learning_rate}); the last good checkpoint is kept; {where_it_broke(self.model, *inputs)}"
+            f"{self.config.learning_rate}); {kept}; {where_it_broke(self.model, *inputs)}"
         )
 
     def on_validation_epoch_start(self) -> None:

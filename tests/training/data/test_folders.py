@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sapool.training import gather
 from sapool.training.data import DataError, Images, load_data, prepared_splits, read_source
-from sapool.training.data.source_images import FileImages, ShardImages, SourceImages
+from sapool.training.data.source_images import FileImages, ShardImages, SourceImages, decode
 from tests.training.data.written import Bytes, pixels, png, write_classes, write_tar
 
 
@@ -84,6 +84,33 @@ def test_wrong_folders_are_explained(tmp_path: Path) -> None:
         load_data(f"{tmp_path}/nothing", 8)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_classes_is_no_class(tmp_path: Path, split: str) -> None:
+    write_classes(tmp_path / "train", {"n01": 6, "n02": 6})
+    (tmp_path / split).mkdir()
+    (tmp_path / split / "ILSVRC2012_val_00000001.png").write_bytes(png(pixels(4, 4, 3)))
+    for named in (str(tmp_path), f"folder:{tmp_path}", f"imagenet:{tmp_path}"):
+        with pytest.raises(DataError, match=rf"{split}: no class folders, as .*train has: sort .* into {split}/CLASS/"):
+            load_data(named, 8)
+    assert load_data(str(tmp_path / "train"), 8).classes == ("n01", "n02")
+
+
+def test_links_are_followed_and_one_to_nothing_is_a_damaged_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "data"
+    write_classes(data, {"a": 10, "b": 10})
+    write_classes(tmp_path / "elsewhere", {"more": 10}, seed=50)
+    (data / "a" / "more").symlink_to(tmp_path / "elsewhere" / "more")
+    assert len(read_source(str(data))[1].splits["all"]) == 30
+    (data / "a" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    careless = load_data(str(data), 8)
+    with pytest.raises(DataError, match=r"a/gone\.png: a link to nothing"):
+        read_all(careless.train, careless.val, careless.test)
+    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
+
+
 def test_damaged_files_are_named_or_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
@@ -145,6 +172,14 @@ def test_every_kind_of_image_is_read(tmp_path: Path, mode: str) -> None:
         np.testing.assert_array_equal((image[1] * 255).round().numpy(), grey[1:8])
 
 
+@pytest.mark.parametrize(("kind", "said"), [(np.float32, "are floats"), (np.int32, "have 32 bits")])
+def test_pixels_of_no_known_range_are_refused(tmp_path: Path, kind: type, said: str) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray((pixels(9, 7) * np.int64(1 << 20)).astype(kind)).save(path)
+    with path.open("rb") as file, pytest.raises(DataError, match=f"its pixels {said}: 8 or 16 bits a channel expected"):
+        decode(file, str(path))
+
+
 def read_all(*splits: Images) -> int:
     return sum(len(gather(split)[1]) for split in splits)
 
@@ -192,6 +227,14 @@ def test_shards_written_by_webdataset(tmp_path: Path) -> None:
         for i, (_, image, label) in enumerate(part):
             np.testing.assert_array_equal(images.image(i).permute(1, 2, 0), image)
             assert images.labels[i] == ["dog", "cat"].index(label)
+
+
+def test_shards_say_their_split_anywhere_in_their_name(tmp_path: Path) -> None:
+    made = samples(30)
+    for name, part in (("train-0000", made[:12]), ("train-0001", made[12:20]), ("validation-00", made[20:])):
+        write_tar(tmp_path / f"imagenet1k-{name}.tar", members(part))
+    _, found = read_source(str(tmp_path))
+    assert {split: len(images) for split, images in found.splits.items()} == {"train": 20, "val": 10}
 
 
 def test_damaged_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,9 +116,16 @@ def test_wrong_sources(source: str, said: str) -> None:
         load_data(source, 32)
 
 
-@pytest.mark.parametrize("kwargs", [{"size": 0}, {"size": 8, "epochs": 0}, {"size": 8, "seed": -1}])
-def test_wrong_numbers(kwargs: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="size and epochs must be at least 1 and seed at least 0"):
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"size": 8, "epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"size": 8, "seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_wrong_numbers(kwargs: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         load_data("digits", **kwargs)  # type: ignore[arg-type]
 
 

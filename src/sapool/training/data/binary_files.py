@@ -117,8 +117,10 @@ def read_cifar(folder: Path, classes: int, *, skip_bad: bool = False) -> Source:
     if place is None:
         return read_cifar_pickles(folder, classes, skip_bad=skip_bad)
     files = _cifar_files(place, classes)
-    if classes == 10 and len(files["train"]) != 5:
-        raise DataError(f"{place}: data_batch_1.bin to data_batch_5.bin expected, found {len(files['train'])} of them")
+    wanted = {10: [f"data_batch_{i}.bin" for i in range(1, 6)], 100: ["train.bin"]}[classes]
+    missing = sorted(set(wanted) - {path.name for path in files["train"]})
+    if missing:
+        raise DataError(f"{place / missing[0]}: no such file")
     names = place / _CIFAR_NAMES[classes]
     labels = tuple(names.read_text().split()) if names.is_file() else tuple(str(i) for i in range(classes))
     if len(labels) != classes:

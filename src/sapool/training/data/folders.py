@@ -22,6 +22,10 @@ def _sub_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def _split_of(name: str) -> str:
+    return _OTHER_NAMES.get(name.lower(), name.lower())
+
+
 def split_folders(folder: Path) -> dict[str, Path]:
     """Return the sub-folders that are splits: train with val, test or both, each with class folders.
 
@@ -29,7 +33,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     """
     found = {}
     for path in _sub_folders(folder):
-        name = _OTHER_NAMES.get(path.name.lower(), path.name.lower())
+        name = _split_of(path.name)
         if name in SPLITS and _sub_folders(path):
             found[name] = path
     return found if "train" in found and len(found) > 1 else {}
@@ -42,6 +46,8 @@ def read_folder(folder: Path, name: str = "folder") -> Source:
         DataError: no images, or classes that differ between splits.
     """
     splits = split_folders(folder)
+    if not splits:
+        _refuse_flat_split(folder)
     if name == "imagenet" and not {"train", "val"} <= set(splits):
         raise DataError(f"{folder}: train/ and val/ of class folders expected, found {_listed(folder)}")
     places = splits or {"all": folder}
@@ -51,6 +57,19 @@ def read_folder(folder: Path, name: str = "folder") -> Source:
         raise DataError(f"{folder}: at least two class folders expected, found {_listed(folder)}")
     images = {split: _list_images(place, classes) for split, place in places.items()}
     return Source(f"{name}:{folder}", tuple(classes), dict(images))
+
+
+def _refuse_flat_split(folder: Path) -> None:
+    """Refuse ``train/CLASS/`` beside a val or test without classes, which would pass for two classes."""
+    inside = {_split_of(path.name): path for path in _sub_folders(folder)}
+    if "train" not in inside or not _sub_folders(inside["train"]):
+        return
+    for split in ("val", "test"):
+        if split in inside:
+            raise DataError(
+                f"{inside[split]}: no class folders, as {inside['train']} has: sort its images into "
+                f"{inside[split].name}/CLASS/, or name {inside['train']} alone"
+            )
 
 
 def _listed(folder: Path) -> str:
@@ -64,7 +83,7 @@ def _list_images(folder: Path, classes: list[str]) -> SourceImages:
     for label, name in enumerate(classes):
         inside = sorted(
             os.path.relpath(Path(place) / file, folder)
-            for place, _, files in os.walk(folder / name)
+            for place, _, files in os.walk(folder / name, followlinks=True)
             for file in files
             if file.lower().endswith(IMAGE_ENDINGS) and not file.startswith(".")
         )
@@ -84,12 +103,12 @@ class _Member(NamedTuple):
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:
-    """Return the tar files by split, from their names (train-0000.tar) or folders (train/0000.tar); else as ``all``."""
+    """Return the tar files by split, which their folder or a word of their name says; else as ``all``."""
     found: dict[str, list[Path]] = {}
     for path in sorted({*folder.glob("*.tar"), *folder.glob("*/*.tar")}):
-        said = path.parent.name if path.parent != folder else re.split(r"[^A-Za-z]", path.name)[0]
-        split = _OTHER_NAMES.get(said.lower(), said.lower())
-        found.setdefault(split if split in SPLITS else "all", []).append(path)
+        said = [path.parent.name] if path.parent != folder else re.split(r"[^A-Za-z]+", path.stem)
+        splits = {_split_of(word) for word in said} & set(SPLITS)
+        found.setdefault(splits.pop() if len(splits) == 1 else "all", []).append(path)
     return found
 
 

@@ -83,10 +83,11 @@ def load_data(
         ValueError: an unknown name (with the nearest), a value out of its range or a size the data can't have.
         DataError: files that are missing or damaged, classes that differ, a split without images.
     """
-    if size < 1 or epochs < 1 or seed < 0:
-        raise ValueError(f"size and epochs must be at least 1 and seed at least 0, got {size=}, {epochs=}, {seed=}")
-    if eval_images is not None and eval_images < 1:
-        raise ValueError(f"eval_images must be at least 1, got {eval_images}")
+    for what, value, least in (
+        ("size", size, 1), ("epochs", epochs, 1), ("seed", seed, 0), ("eval_images", eval_images, 1)
+    ):  # fmt: skip
+        if value is not None and value < least:
+            raise ValueError(f"{what} must be at least {least}, got {value}")
     check_augmentations(augment)
     finish = Finish(mean, std)
     name, found = read_source(source, skip_bad=skip_bad)

@@ -107,7 +107,13 @@ class FileImages(SourceImages):
     def image(self, index: int) -> Tensor:
         """Decode one file, uint8 (3, H, W) or (1, H, W) if it is grey."""
         path = self.path(index)
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise DataError(f"{path}: a link to nothing") from None
+            raise
+        with file:
             return decode(file, str(path))
 
     def where(self, index: int) -> str:
@@ -122,9 +128,17 @@ class FileImages(SourceImages):
         """Return a digest of paths, sizes and times of change."""
         found = hashlib.sha256(str(self.root.resolve()).encode())
         for index in range(len(self)):
-            state = self.path(index).stat()
+            state = _state(self.path(index))
             found.update(self.names[index] + f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         return found.hexdigest()
+
+
+def _state(path: Path) -> os.stat_result:
+    """Return a file's size and times, or those of a link to nothing."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat()
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +235,12 @@ def decode(file: IO[bytes], where: str) -> Tensor:
 def _in_eight_bits(image: object) -> object:
     mode = image.mode  # type: ignore[attr-defined]
     if mode.startswith("I"):  # 16 bits a pixel: Pillow would cut them off at 255
-        return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise ValueError("its pixels have 32 bits: 8 or 16 bits a channel expected")
+        return (pixels >> 8).astype(np.uint8)
+    if mode == "F":
+        raise ValueError("its pixels are floats: 8 or 16 bits a channel expected")
     if mode == "P" and "transparency" in image.info:  # type: ignore[attr-defined]
         image = image.convert("RGBA")  # type: ignore[attr-defined]
     return image.convert("L" if mode in ("1", "L", "LA") else "RGB")  # type: ignore[attr-defined]
