@@ -62,6 +62,9 @@ def test_damaged_batches_are_named(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 2]}))
     with pytest.raises(DataError, match=r"n x 3,072 bytes and n labels expected, found \(2, 5\)"):
         read_source(f"cifar10:{tmp_path}")
+    path.write_bytes(b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little"))  # a bytearray of 2^60 bytes
+    with pytest.raises(DataError, match="data_batch_1: not CIFAR's Python version: MemoryError"):
+        read_source(f"cifar10:{tmp_path}")
     path.write_bytes(pickle.dumps({b"labels": [1]}))
     with pytest.raises(DataError, match="it has no 'data'"):
         read_source(f"cifar10:{tmp_path}")
