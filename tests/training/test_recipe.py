@@ -67,6 +67,7 @@ def test_a_file_round_trips(tmp_path: Path) -> None:
         ("epochs: 0", r"mine\.yaml: epochs must be at least 1"),
         ("[1, 2]", r"mine\.yaml: a recipe is a list of 'key: value' lines, this is a list"),
         ("a: [", r"mine\.yaml: not YAML"),
+        ("epochs: 3\nseed: 1\nepochs: 4", r"mine\.yaml: 'epochs' is there twice: remove one"),
         ("!!python/object/apply:os.system ['true']", r"mine\.yaml: not YAML"),
     ],
 )

@@ -76,9 +76,16 @@ class RecipeBook(Generic[ConfigT]):
 def _read(path: Path) -> dict[str, Any]:
     yaml = require("yaml", "train", "a recipe")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text()
+        values, tree = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file") from None
+    except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    keys = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:  # YAML itself would silently take the last
+        raise ValueError(f"{path}: {twice!r} is there twice: remove one")
     if values is None:
         return {}
     if not isinstance(values, dict):
