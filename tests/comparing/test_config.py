@@ -41,6 +41,11 @@ def test_bad_configurations_are_refused(changes: dict[str, Any], said: str) -> N
         CompareConfig(**changes)
 
 
+@pytest.mark.parametrize("kwargs", [{"window_norm": True}, {"window_norm": True, "patch_size": 4}, {"patch_size": 3}])
+def test_what_only_some_strides_can_take_is_left_to_the_search(kwargs: dict[str, Any]) -> None:
+    assert CompareConfig(variants={"mine": ("self_attentive", kwargs)}).variants["mine"] == ("self_attentive", kwargs)
+
+
 def test_average_pooling_is_always_compared() -> None:
     config = CompareConfig(pools=("max",), variants={"mine": ("self_attentive", {"num_heads": 1})})
     assert [variant.label for variant in config.all_variants()] == ["max", "mine", "avg"]

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from sapool.choices import suggest
 from sapool.export import CALIBRATION
 from sapool.fitting import format_kib
-from sapool.layers import POOLS, create_pool
+from sapool.layers import POOLS, create_pool, pool_keywords
 from sapool.plan import WINDOW_KEYWORDS, Stride, check_choices
 from sapool.records import PoolingPlan
 from sapool.training import TrainConfig
@@ -180,10 +181,11 @@ class CompareConfig:
 def _check_values(variant: Variant) -> None:
     """Build the layer once, so that a value that is none for it is not taken for a pooling that doesn't fit."""
     own = {name: value for name, value in variant.kwargs.items() if name not in WINDOW_KEYWORDS}
+    # Whether a patch collapses into average pooling depends on the stride, which is not known yet.
+    free = {"allow_collapse": True} if "allow_collapse" in pool_keywords(variant.pool) else {}
     try:
-        with torch.device("meta"):  # draws no random numbers
-            # A stride so large that no patch collapses into average pooling: whether one does, the search finds out.
-            create_pool(variant.pool, 64, 64, **own)
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # meta draws no random numbers
+            create_pool(variant.pool, 64, 2, **own | free)
     except TypeError as error:
         said = ", ".join(f"{name}={value!r}" for name, value in own.items())
         raise ValueError(f"variant {variant.label!r}: a value of another type expected in {said}: {error}") from None
