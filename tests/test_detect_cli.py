@@ -64,6 +64,8 @@ def test_eval_repeats_the_records_figures_as_pycocotools_has_them(data: Path, fi
     found = json.loads(done.stdout)
     assert found == json.loads((finished / "record.json").read_text())["result"]["test"]
     assert json.loads(out.read_text()) == json.loads((finished / "results-test.json").read_text())
+    again = call("eval", str(finished), "--out", str(out))
+    assert "found.json exists; choose another --out or say --force" in str(again.exception)
     annotations = data / "annotations" / "instances_test.json"
     files = call("eval", "--annotations", str(annotations), "--results", str(out), "--json")
     assert json.loads(files.stdout) == found
@@ -89,6 +91,9 @@ def test_predict_draws_every_image(data: Path, finished: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert len(list(out.glob("*.png"))) == 5
     assert len(json.loads((out / "results.json").read_text())) == 5
+    again = ["predict", str(finished), str(data / "test"), "--out", str(out)]
+    assert "results.json exists; choose another --out or say --force" in str(call(*again).exception)
+    assert call(*again, "--force").exit_code == 0
 
 
 def test_the_detector_comes_back_from_the_folder(finished: Path) -> None:
@@ -123,7 +128,12 @@ def test_mistakes_are_one_line(arguments: list[str], said: str) -> None:
 def test_results_that_are_none_are_named(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     annotations = str(data / "annotations" / "instances_test.json")
-    for text, said in (("{", "not JSON"), ('[{"score": 1}]', "must be a list of objects with bbox")):
+    wrong = {
+        "{": "not JSON",
+        '[{"score": 1}]': "must be a list of objects with bbox",
+        '[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]': "r.json: result 0 is of image 77",
+    }
+    for text, said in wrong.items():
         path.write_text(text)
         done = call("eval", "--annotations", annotations, "--results", str(path))
         assert said in str(done.exception)

@@ -64,6 +64,20 @@ def test_the_same_call_reads_what_is_finished(finished: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
+def test_a_model_that_was_cut_off_is_made_again_without_training(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    model = folder / "strided" / "model.tflite"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:3000])
+    monkeypatch.setattr(running, "train", None)
+    fit(QUICK, folder)
+    assert model.read_bytes() == whole
+
+
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on_without_training_again(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,8 +75,14 @@ def test_a_plan_that_names_a_site_twice_is_refused(tiny: nn.Module) -> None:
 def test_json_round_trip(tiny: nn.Module) -> None:
     plan = sapool.make_plan(tiny, (3, 48, 64), strides=[4, 2, 2, 1])
     assert PoolingPlan.from_json(plan.to_json()) == plan
-    for text in ("{", "[]", '{"sites": [{"x": 1}], "input_size": [3, 4, 4]}', '{"sites": []}'):
-        with pytest.raises(ValueError, match="not a pooling plan"):
+    for text, said in {
+        "{": "not a pooling plan: Expecting",
+        "[]": "not a pooling plan: an object expected, got a list",
+        "{}": "not a pooling plan: it has no input_size, sites",
+        '{"sites": [{"x": 1}], "input_size": [3, 4, 4]}': "not a pooling plan: .*'x'",
+        '{"sites": []}': "not a pooling plan: it has no input_size",
+    }.items():
+        with pytest.raises(ValueError, match=said):
             PoolingPlan.from_json(text)
 
 

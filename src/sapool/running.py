@@ -150,8 +150,13 @@ def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
     if not path.is_file():
         return None
     record = read_held(path, RunRecord.from_json)
-    whole = not files or record.export is None or all((folder / name).is_file() for name in ("model.tflite", "model.h"))
-    return record if whole else None
+    return record if not files or record.export is None or _has_model(folder, record.flash_bytes) else None
+
+
+def _has_model(folder: Path, flash_bytes: int) -> bool:
+    """Whether model and header are there, and the model is as long as it was measured to be."""
+    model, header = folder / "model.tflite", folder / "model.h"
+    return model.is_file() and header.is_file() and model.stat().st_size == flash_bytes
 
 
 def read_finished(path: Path, parts: Collection[str]) -> dict[str, Any]:

@@ -115,7 +115,20 @@ def test_the_truth_itself_scores_one() -> None:
     [
         ({"image_id": 99}, "result 0 is of image 99"),
         ({"category_id": 4}, "result 0 is of category 4"),
-        ({"score": float("nan")}, "must be finite"),
+        ({"image_id": [1]}, r"result 0 is of image \[1\]"),
+        *(
+            (change, "must have a bbox of four finite numbers and a finite score")
+            for change in (
+                {"score": float("nan")},
+                {"score": "x"},
+                {"score": None},
+                {"bbox": None},
+                {"bbox": [0, 0, 40]},
+                {"bbox": [0, 0, "4", 4]},
+                {"bbox": "0123"},
+            )
+        ),
+        ({"bbox": [0, 0, -40, 40]}, "must have a width and height of at least 0"),
     ],
 )
 def test_results_of_something_else_are_refused(change: dict[str, Any], said: str) -> None:

@@ -58,7 +58,8 @@ def main() -> None:
         said = error.format_message().strip() if hasattr(error, "format_message") else str(error)
         if not said:  # a call without a command: its help has been printed
             raise SystemExit(MISTAKE) from None
-        _fail(f"{said} (see sapool --help)")
+        context = getattr(error, "ctx", None)
+        _fail(f"{said} (see {context.command_path if context is not None else 'sapool'} --help)")
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
         defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED

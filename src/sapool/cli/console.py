@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from sapool.records import PoolingPlan
 
 DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
 _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
@@ -90,11 +93,40 @@ def read_text(path: Path) -> str:
         ValueError: no such file, or not a text.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: a folder, no file" if path.is_dir() else f"{path}: no such file")
     try:
         return path.read_text()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file: {error.reason}") from None
+
+
+def read_plan(path: Path) -> PoolingPlan:
+    """Read a plan from a file.
+
+    Raises:
+        ValueError: no such file, or no plan in it; the message names it.
+    """
+    from sapool.records import PoolingPlan
+
+    text = read_text(path)
+    try:
+        return PoolingPlan.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check_free(path: Path | None, force: bool, option: str = "--out") -> None:
+    """Check that a file can be written, before any work is done for it.
+
+    Raises:
+        ValueError: it is a folder, or it exists and ``force`` is not set.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; name the file to write")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; choose another {option} or say --force")
 
 
 def budgets(ram: str | None, flash: str | None, board: str | None, *, default_ram: str, default_flash: str) -> Budgets:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import INTERRUPTED, AsJson, Terminal, messages, names_in, parse_size, print_table, read_text
+from sapool.cli.console import (
+    INTERRUPTED,
+    AsJson,
+    Terminal,
+    check_free,
+    messages,
+    names_in,
+    parse_size,
+    print_table,
+    read_plan,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from sapool.comparing import DetectorComparison
@@ -104,7 +115,6 @@ def _plan(
 ) -> PoolingPlan | None:
     from sapool.detecting import plan_detector
     from sapool.plan_table import parse_strides
-    from sapool.records import PoolingPlan
 
     if plan is None:
         if pool is None and strides is None:
@@ -112,7 +122,7 @@ def _plan(
         return plan_detector(model, config, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    planned = PoolingPlan.from_json(read_text(plan))
+    planned = read_plan(plan)
     if planned.input_size != (3, *config.image_size):
         raise ValueError(
             f"{plan} is for an input of {planned.input_size} (C, H, W), the recipe's is {config.image_size}"
@@ -127,6 +137,7 @@ def evaluate(
     annotations: Annotated[Path | None, typer.Option(help="In place of a folder: an instances_*.json.")] = None,
     results: Annotated[Path | None, typer.Option(help="With --annotations: results in COCO's format.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write what was found as COCO results.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a trained detector, or any tool's results file, as COCO's evaluator does.
@@ -139,10 +150,15 @@ def evaluate(
     from sapool.detection import detect as find
     from sapool.detection import evaluate_results, write_results
 
+    check_free(out, force)
     if folder is None:
         if annotations is None or results is None:
             raise ValueError("name a folder of sapool detect train, or both --annotations and --results")
-        record = evaluate_results(*_files(annotations, results))
+        given = _files(annotations, results)
+        try:
+            record = evaluate_results(*given)
+        except ValueError as error:
+            raise ValueError(f"{results}: {error}") from None
     else:
         if annotations is not None or results is not None:
             raise ValueError("a folder and --annotations or --results exclude each other")
@@ -191,6 +207,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the drawings (NAME.png) and results.json.")],
     min_score: Annotated[float, typer.Option(help="Draw and write boxes from this score on.")] = 0.5,
+    force: Annotated[bool, typer.Option("--force", help="Replace the results in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find objects on images: draw their boxes, and write them as JSON.
@@ -202,6 +219,7 @@ def predict(
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")
+    check_free(out / "results.json", force)
     run = read_detector(folder)
     found = predict_files(run.detector(), images, run.classes, out, min_score)
     if as_json:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import DONE, NOTHING_FITS, AsJson, InputSize, messages, parse_size, print_table, read_text
+from sapool.cli.console import (
+    DONE,
+    NOTHING_FITS,
+    AsJson,
+    InputSize,
+    check_free,
+    messages,
+    parse_size,
+    print_table,
+    read_plan,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,8 +70,14 @@ def export(
     if passes == "list":
         _list_passes()
         return
-    for path in (out, onnx, pte):
-        _check_free(path, force)
+    targets = {"--out": out, "--onnx": onnx, "--pte": pte}
+    for option, path in targets.items():
+        check_free(path, force, option)
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{path.parent}: no such folder")
+    named = [path.resolve() for path in targets.values() if path is not None]
+    if len(set(named)) != len(named):
+        raise ValueError("--out, --onnx and --pte must name different files")
     from sapool.export import export_int8, measure_arena
 
     network, calibration, input_size = _subject(model, data, num_classes, input_size, plan, weights)
@@ -127,17 +143,6 @@ def _list_passes() -> None:
     print_table(table)
 
 
-def _check_free(path: Path | None, force: bool) -> None:
-    if path is None:
-        return
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists; choose another name or say --force")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name the file to write")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent}: no such folder")
-
-
 def _health(
     network: nn.Module, calibration: list[Tensor], exact: Path | None, flat: Path | None
 ) -> HealthReport | None:
@@ -200,13 +205,12 @@ def planned_network(model: str, num_classes: int, input_size: int, plan: Path | 
         ValueError: an unknown name, no plan in the file, or one for another network or size.
     """
     from sapool.models import load_model
-    from sapool.records import PoolingPlan
     from sapool.search import replan
 
     network = load_model(model, num_classes)
     if plan is None:
         return network
-    planned = PoolingPlan.from_json(read_text(plan))
+    planned = read_plan(plan)
     if planned.input_size != (3, input_size, input_size):
         raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
     return replan(network, planned)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sapool.cli.console import AsJson, print_table
+from sapool.cli.console import AsJson, check_free, print_table
 
 if TYPE_CHECKING:
     from sapool.export import OptimizeRecord
@@ -31,8 +31,7 @@ def optimize(
     Example: sapool optimize person_detect.tflite --out person_detect.lean.tflite
     """
     target = out if out is not None else file.with_suffix(".lean.tflite")
-    if target.exists() and not force:
-        raise ValueError(f"{target} exists; choose another --out or say --force")
+    check_free(target, force)
     from sapool.export import optimize_tflite
 
     record = optimize_tflite(file, target, passes=passes)

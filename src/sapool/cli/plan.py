@@ -18,6 +18,7 @@ from sapool.cli.console import (
     Ram,
     Terminal,
     budgets,
+    check_free,
     messages,
     names_in,
     parse_size,
@@ -61,8 +62,7 @@ def plan(
 
     Example: sapool plan timm:mobilenetv2_035 --input-size 96 --ram 160KiB
     """
-    if out is not None and out.exists() and not force:
-        raise ValueError(f"{out} exists; choose another --out or say --force")
+    check_free(out, force)
     from sapool.models import load_model
     from sapool.plan import make_plan
     from sapool.plan_table import parse_strides

@@ -21,7 +21,7 @@ from sapool.cli.console import (
     names_in,
     parse_size,
     print_table,
-    read_text,
+    read_plan,
 )
 from sapool.cli.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
@@ -105,8 +105,10 @@ def prune(
         return
     if epochs or teacher or learning_rate is not None:
         raise ValueError(f"--epochs, --learning-rate and --teacher go with a folder of sapool train, {model} is none")
-    if (out / _WEIGHTS).exists() and not force:
-        raise ValueError(f"{out} holds a network already; choose another --out or say --force")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; name a folder")
+    if out.exists() and any(out.iterdir()) and not force:
+        raise ValueError(f"{out} is not empty; choose another --out or say --force")
     network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
     record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
     known = {"num_classes": num_classes, "classes": []}
@@ -191,13 +193,12 @@ def _plan(
 ) -> PoolingPlan | None:
     from sapool.plan import make_plan
     from sapool.plan_table import parse_strides
-    from sapool.records import PoolingPlan
 
     if any(choice):
         return make_plan(network, input_size, choice[0] or "self_attentive", parse_strides(choice[1]))
     if plan is None:
         return None
-    planned = PoolingPlan.from_json(read_text(plan))
+    planned = read_plan(plan)
     if planned.input_size != (3, input_size, input_size):
         raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
     return planned

@@ -123,6 +123,8 @@ def write_network(out: Path, plan: PoolingPlan | None, record: dict[str, Any]) -
 
     if plan is not None:
         write_text_atomically(out / PLAN, plan.to_json())
+    else:  # not one that is left of what --force replaces
+        (out / PLAN).unlink(missing_ok=True)
     write_text_atomically(out / RECORD, json.dumps(record | {"environment": describe_environment()}, indent=2))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import INTERRUPTED, AsJson, InputSize, Terminal, messages, names_in, print_table, read_text
+from sapool.cli.console import INTERRUPTED, AsJson, InputSize, Terminal, messages, names_in, print_table, read_plan
 from sapool.cli.run_folder import PLAN, RECORD, WEIGHTS, planned_model, read_run
 
 if TYPE_CHECKING:
@@ -163,7 +163,6 @@ def _plan(
     from sapool.models import load_model
     from sapool.plan import make_plan
     from sapool.plan_table import parse_strides
-    from sapool.records import PoolingPlan
 
     if plan is None:
         if pool is None and strides is None:
@@ -172,7 +171,7 @@ def _plan(
         return make_plan(network, input_size, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    planned = PoolingPlan.from_json(read_text(plan))
+    planned = read_plan(plan)
     if planned.input_size != (3, input_size, input_size):
         raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
     return planned

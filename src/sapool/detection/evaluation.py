@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -159,12 +161,25 @@ def _check(annotations: CocoAnnotations, results: Sequence[CocoResult]) -> None:
     images = {image["id"] for image in annotations["images"]}
     categories = {category["id"] for category in annotations["categories"]}
     for index, result in enumerate(results):
-        if result["image_id"] not in images:
+        if not isinstance(result["image_id"], Hashable) or result["image_id"] not in images:
             raise ValueError(f"result {index} is of image {result['image_id']}, which the annotations don't have")
-        if result["category_id"] not in categories:
+        if not isinstance(result["category_id"], Hashable) or result["category_id"] not in categories:
             raise ValueError(f"result {index} is of category {result['category_id']}, which the annotations don't have")
-        if not np.isfinite([*result["bbox"], result["score"]]).all():
-            raise ValueError(f"result {index} (image {result['image_id']}) must be finite, got {result}")
+        box, score = result["bbox"], result["score"]
+        numbers = [*box, score] if isinstance(box, Iterable) else []
+        if len(numbers) != 5 or not all(map(_is_number, numbers)):
+            raise ValueError(
+                f"result {index} (image {result['image_id']}) must have a bbox of four finite numbers and a finite "
+                f"score, got {box} and {score}"
+            )
+        if box[2] < 0 or box[3] < 0:
+            raise ValueError(
+                f"result {index} (image {result['image_id']}) must have a width and height of at least 0, got {box}"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _complete(annotation: Mapping[str, Any]) -> dict[str, Any]:

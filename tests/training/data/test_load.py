@@ -116,6 +116,14 @@ def test_wrong_sources(source: str, said: str) -> None:
         load_data(source, 32)
 
 
+def test_a_coco_folder_is_no_folder_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_train.json").write_text("{}")
+    with pytest.raises(ValueError, match="boxes in COCO's format, no classes: sapool detect train --data"):
+        load_data(str(tmp_path), 32)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [

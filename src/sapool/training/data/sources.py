@@ -163,7 +163,7 @@ def find_data_set(source: str) -> tuple[str, Path | None]:
         return _recognised(Path(source)), Path(source)
     if "/" in source and not (colon and "/" not in name):
         raise ValueError(f"data {source!r}: no such folder")
-    raise ValueError(f"unknown data set {name!r}: {suggest(name, DATA_SETS)}")
+    raise ValueError(f"unknown data set {name!r}: {suggest(name, DATA_SETS)}; there is no such folder either")
 
 
 def _existing(text: str, source: str) -> Path:
@@ -173,6 +173,8 @@ def _existing(text: str, source: str) -> Path:
 
 
 def _recognised(folder: Path) -> str:
+    if any((folder / "annotations").glob("instances_*.json")):
+        raise DataError(f"{folder}: boxes in COCO's format, no classes: sapool detect train --data {folder} reads them")
     formats = {name: data_set for name, data_set in FORMATS.items() if data_set.recognise is not None}
     for name, data_set in formats.items():
         if data_set.recognise is not None and data_set.recognise(folder):
