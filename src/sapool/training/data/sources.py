@@ -163,7 +163,7 @@ def find_data_set(source: str) -> tuple[str, Path | None]:
         return _recognised(Path(source)), Path(source)
     if "/" in source and not (colon and "/" not in name):
         raise ValueError(f"data {source!r}: no such folder")
-    raise ValueError(f"unknown data set {name!r}: {suggest(name, DATA_SETS)}; there is no such folder either")
+    raise ValueError(f"unknown data set {name!r}: {suggest(name, DATA_SETS)}")
 
 
 def _existing(text: str, source: str) -> Path:
