@@ -106,13 +106,13 @@ class PoolingPlan:
             if not isinstance(data, dict):
                 raise TypeError(f"an object expected, got a {type(data).__name__}")
             if missing := {"sites", "input_size"} - data.keys():
-                raise KeyError(f"it has no {', '.join(sorted(missing))}")
+                raise ValueError(f"it has no {', '.join(sorted(missing))}")
             sites = tuple(SitePlan(**site) for site in data["sites"])
             for site in sites:  # JSON has no tuples: a pair comes back as a list
                 site.kwargs.update({k: tuple(v) for k, v in site.kwargs.items() if isinstance(v, list)})
             channels, height, width = (int(n) for n in data["input_size"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a pooling plan: {error.args[0] if error.args else error}") from None
+            raise ValueError(f"not a pooling plan: {error}") from None
         if len({site.site for site in sites}) != len(sites):
             raise ValueError(f"not a pooling plan: a site is named twice: {', '.join(site.site for site in sites)}")
         return cls((channels, height, width), sites)

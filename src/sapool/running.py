@@ -234,6 +234,18 @@ def claimed(folder: Path, wanted: dict[str, Any], command: str) -> Iterator[None
             raise
 
 
+# A loader's worker outlives its killed parent for seconds: it must not keep the parent's folder locked.
+_locks: set[int] = set()
+
+
+def _forget_locks() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Lock a folder as long as this process works in it; a kill unlocks it too."""
@@ -250,20 +262,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
             pass  # some network file systems lock no folders: then nobody is told
         yield
     finally:
-        _locks.discard(handle)
-        os.close(handle)
-
-
-# A loader's worker outlives its killed parent for seconds: it must not keep the parent's folder locked.
-_locks: set[int] = set()
-
-
-def _forget_locks() -> None:
-    while _locks:
-        os.close(_locks.pop())
-
-
-os.register_at_fork(after_in_child=_forget_locks)
+        if handle in _locks:  # else this is a child, which has closed it
+            _locks.remove(handle)
+            os.close(handle)
 
 
 def _check_same(path: Path, wanted: dict[str, Any]) -> None:

@@ -100,19 +100,22 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}: not a text file: {error.reason}") from None
 
 
-def read_plan(path: Path) -> PoolingPlan:
-    """Read a plan from a file.
+def read_plan(path: Path, size: int | tuple[int, int], whose: str = "--input-size") -> PoolingPlan:
+    """Read a plan for images of ``size`` (a side, or height and width, in pixels), which ``whose`` value is.
 
     Raises:
-        ValueError: no such file, or no plan in it; the message names it.
+        ValueError: no such file, no plan in it, or one for another size; the message names it.
     """
     from sapool.records import PoolingPlan
 
     text = read_text(path)
     try:
-        return PoolingPlan.from_json(text)
+        planned = PoolingPlan.from_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    if planned.input_size[1:] != ((size, size) if isinstance(size, int) else size) or planned.input_size[0] != 3:
+        raise ValueError(f"{path} is for an input of {planned.input_size} (C, H, W), {whose} is {size}")
+    return planned
 
 
 def check_free(path: Path | None, force: bool, option: str = "--out") -> None:

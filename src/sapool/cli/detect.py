@@ -122,12 +122,7 @@ def _plan(
         return plan_detector(model, config, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    planned = read_plan(plan)
-    if planned.input_size != (3, *config.image_size):
-        raise ValueError(
-            f"{plan} is for an input of {planned.input_size} (C, H, W), the recipe's is {config.image_size}"
-        )
-    return planned
+    return read_plan(plan, config.image_size, "the recipe's")
 
 
 @detect.command("eval")

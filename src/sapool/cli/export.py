@@ -210,10 +210,7 @@ def planned_network(model: str, num_classes: int, input_size: int, plan: Path | 
     network = load_model(model, num_classes)
     if plan is None:
         return network
-    planned = read_plan(plan)
-    if planned.input_size != (3, input_size, input_size):
-        raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
-    return replan(network, planned)
+    return replan(network, read_plan(plan, input_size))
 
 
 def measure(

@@ -198,10 +198,7 @@ def _plan(
         return make_plan(network, input_size, choice[0] or "self_attentive", parse_strides(choice[1]))
     if plan is None:
         return None
-    planned = read_plan(plan)
-    if planned.input_size != (3, input_size, input_size):
-        raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
-    return planned
+    return read_plan(plan, input_size)
 
 
 def _batches(data: str, input_size: int) -> Batches:

@@ -171,10 +171,7 @@ def _plan(
         return make_plan(network, input_size, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    planned = read_plan(plan)
-    if planned.input_size != (3, input_size, input_size):
-        raise ValueError(f"{plan} is for an input of {planned.input_size} (C, H, W), --input-size is {input_size}")
-    return planned
+    return read_plan(plan, input_size)
 
 
 def run(

@@ -113,14 +113,10 @@ def read_cifar(folder: Path, classes: int, *, skip_bad: bool = False) -> Source:
     Raises:
         DataError: files missing, damaged, or labels out of range.
     """
-    place = next((p for p in (folder / _CIFAR_FOLDERS[classes], folder) if _cifar_files(p, classes)["test"]), None)
+    place = _find_binary_cifar(folder, classes)
     if place is None:
         return read_cifar_pickles(folder, classes, skip_bad=skip_bad)
     files = _cifar_files(place, classes)
-    wanted = {10: [f"data_batch_{i}.bin" for i in range(1, 6)], 100: ["train.bin"]}[classes]
-    missing = sorted(set(wanted) - {path.name for path in files["train"]})
-    if missing:
-        raise DataError(f"{place / missing[0]}: no such file")
     names = place / _CIFAR_NAMES[classes]
     labels = tuple(names.read_text().split()) if names.is_file() else tuple(str(i) for i in range(classes))
     if len(labels) != classes:
@@ -137,13 +133,19 @@ def read_cifar(folder: Path, classes: int, *, skip_bad: bool = False) -> Source:
 
 def find_cifar(folder: Path, classes: int) -> bool:
     """Whether ``folder`` holds either version of CIFAR-10 or CIFAR-100."""
+    return (_find_binary_cifar(folder, classes) or find_cifar_pickles(folder, classes)) is not None
+
+
+def _find_binary_cifar(folder: Path, classes: int) -> Path | None:
     places = (folder / _CIFAR_FOLDERS[classes], folder)
-    return any(_cifar_files(p, classes)["test"] for p in places) or find_cifar_pickles(folder, classes) is not None
+    return next((place for place in places if _cifar_files(place, classes)["test"][0].is_file()), None)
 
 
 def _cifar_files(folder: Path, classes: int) -> dict[str, list[Path]]:
-    train, test = ("data_batch_[1-5].bin", "test_batch.bin") if classes == 10 else ("train.bin", "test.bin")
-    return {"train": sorted(folder.glob(train)), "test": sorted(folder.glob(test))}
+    """Return what has to be there."""
+    if classes == 10:
+        return {"train": [folder / f"data_batch_{i}.bin" for i in range(1, 6)], "test": [folder / "test_batch.bin"]}
+    return {"train": [folder / "train.bin"], "test": [folder / "test.bin"]}
 
 
 def read_stl10(folder: Path, *, skip_bad: bool = False) -> Source:
@@ -158,9 +160,6 @@ def read_stl10(folder: Path, *, skip_bad: bool = False) -> Source:
     splits, skipped = {}, {}
     for split in ("train", "test"):
         paths = [place / f"{split}_{part}.bin" for part in "Xy"]
-        for path in paths:
-            if not path.is_file():
-                raise DataError(f"{path}: no such file")
         images, labels = _records(paths[0], _STL10_PIXELS), _records(paths[1], 1)[:, 0].astype(np.int64) - 1
         if len(images) != len(labels):
             raise DataError(f"{place}: {len(images):,} images and {len(labels):,} labels of {split}")
@@ -172,6 +171,8 @@ def read_stl10(folder: Path, *, skip_bad: bool = False) -> Source:
 
 def _records(path: Path, size: int) -> Bytes:
     """Return a file's records, (n, size)."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     raw = np.fromfile(path, np.uint8)
     if not len(raw) or len(raw) % size:
         raise DataError(f"{path}: a whole number of records of {size:,} bytes expected, found {len(raw):,} bytes")

@@ -125,7 +125,7 @@ FORMATS: dict[str, DataSet] = {
     ),
     "webdataset": DataSet(
         "tar shards of images with .cls",
-        "*train*.tar with *val*.tar, *test*.tar or both, or train/*.tar ...; or any *.tar without a split",
+        "*.tar with train, val or test as a word of the name, or train/*.tar ...; or any *.tar without a split",
         _NAMED,
         _in_folder("webdataset", lambda folder, skip_bad: read_shards(folder, skip_bad=skip_bad)),
         lambda folder: bool(find_shards(folder)),
