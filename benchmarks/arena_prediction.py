@@ -31,8 +31,8 @@ import sapool
 from sapool.export import export_int8, measure_arena, randomize_norms
 from sapool.layers import create_pool, list_pools
 from sapool.memory import profile_tflite
-from sapool.profiling import profile_memory
-from sapool.tflite_file import operator_names, parse
+from sapool.predict.profile import profile_memory
+from sapool.tflite.file import operator_names, parse
 
 RESULTS = Path(__file__).parent / "results" / "arena_prediction.json"
 PACKAGES = ("torch", "timm", "torchvision", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "tflite-micro")

@@ -21,7 +21,7 @@ from ai_edge_quantizer.utils import qsv_utils
 from torch import Tensor, nn
 
 from sapool import apply_plan, export_int8, load_model, make_plan
-from sapool.environment import describe_environment
+from sapool.base.environment import describe_environment
 from sapool.export import run_images
 from sapool.training import DataSplits, TrainConfig, gather, load_data, train
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sapool.models import load_model
+from sapool.networks.load import load_model
 from sapool.training import Hardware, load_data, train_loader
 from sapool.training.data import DataSplits
 

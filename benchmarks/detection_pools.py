@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
+from sapool.base.environment import describe_environment
 from sapool.cli.console import Terminal
-from sapool.comparing import DetectCompareConfig, compare_detectors
-from sapool.comparing.detector_result import markdown
 from sapool.detection import read_detection_recipe
-from sapool.environment import describe_environment
+from sapool.workflows.compare import DetectCompareConfig, compare_detectors
+from sapool.workflows.compare.detector_result import markdown
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "detection-pools"

@@ -29,7 +29,7 @@ def measure(pool: str, strides: str, placement: str) -> dict[str, Any]:
     import torch
 
     from sapool.detection import make_detector, plan_backbone
-    from sapool.models import load_model
+    from sapool.networks.load import load_model
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -98,8 +98,8 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(*given.one)))
         return
-    from sapool.environment import describe_environment
-    from sapool.records import write_text_atomically
+    from sapool.base.environment import describe_environment
+    from sapool.base.records import write_text_atomically
 
     variants = [
         (pool, strides, placement)

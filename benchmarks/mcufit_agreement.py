@@ -27,13 +27,13 @@ from pools_on_tflm import Net
 from torch import Tensor, nn
 
 import sapool
+from sapool.base.records import write_text_atomically
 from sapool.export import export_int8, measure_arena, optimize_tflite, randomize_norms
 from sapool.layers import create_pool
 from sapool.memory.profile import profile_tflite
-from sapool.memory.read_tflite import read_arena_graph
 from sapool.memory.verdict import profile_for_target
-from sapool.records import write_text_atomically
-from sapool.tflite_file import operator_names, parse
+from sapool.tflite.file import operator_names, parse
+from sapool.tflite.read import read_arena_graph
 
 DIFFERENCES = ("difference_percent", "firmware_difference_percent", "cortex_m4_difference_percent")
 RESULTS = Path(__file__).parent / "results" / "mcufit_agreement.json"

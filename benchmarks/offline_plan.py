@@ -25,12 +25,12 @@ import torch
 from arena_prediction import PACKAGES, Model, models
 
 from sapool.export import export_int8, randomize_norms
-from sapool.export.any_model import random_inputs, run_any
-from sapool.export.passes.offline_plan import drop_plan, plan_offline
+from sapool.export.runtime.any_model import random_inputs, run_any
 from sapool.memory import arena_graph_of, buffers_of, greedy_offsets, head_of, lower_bound
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.verdict import profile_for_target
-from sapool.tflite_file import pack, parse
+from sapool.passes.file.offline_plan import drop_plan, plan_offline
+from sapool.tflite.file import pack, parse
 
 RESULTS = Path(__file__).parent / "results" / "offline_plan.json"
 RUNS = 4

@@ -19,8 +19,8 @@ import torch
 
 import sapool
 from sapool.memory import buffers_of, flash_bytes_of, greedy_offsets, head_of, tail_bytes
-from sapool.search import search_plans
-from sapool.search.predictor import Predictor
+from sapool.predict.search import search_plans
+from sapool.predict.search.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results" / "plan_search.json"
 NETWORKS = [("sapool:tiny", 64), ("timm:mobilenetv2_100", 224), ("timm:resnet50", 224), ("timm:densenet121", 224)]

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import sapool
-from sapool.records import DownsamplingSite, UnsupportedSite
+from sapool.base.records import DownsamplingSite, UnsupportedSite
 
 ROOT = Path(__file__).parents[1]
 PLACEMENTS = ("stage", "group-start", "in-place")

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from sapool.layers import SelfAttentivePool2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.authors.literal import LiteralPool
+from tests.networks.authors.literal import LiteralPool
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 4

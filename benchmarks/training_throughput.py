@@ -32,8 +32,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import sapool
+from sapool.base.records import write_text_atomically
 from sapool.layers import WindowPool2d
-from sapool.records import write_text_atomically
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.pooling_speed import RESULTS, device_name, ratio

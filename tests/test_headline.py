@@ -13,8 +13,8 @@ import pytest
 
 from sapool.export import measure_arena
 from sapool.memory import head_without_inputs, read_arena_graph
-from sapool.models import load_model
-from sapool.plan import make_plan
+from sapool.networks.load import load_model
+from sapool.planning.plan import make_plan
 
 HEADLINE = Path(__file__).parents[1] / "benchmarks" / "headline"
 OWN = ("definitions", "deploying", "front", "page", "run", "savings")

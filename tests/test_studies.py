@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from sapool.comparing import CompareConfig
+from sapool.workflows.compare import CompareConfig
 
 STUDIES = Path(__file__).parents[1] / "benchmarks" / "studies"
 FILES = sorted((STUDIES / "records").glob("*.jsonl"))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from sapool.models import load_model
-from sapool.plan import Stride, make_plan
+from sapool.base.records import PoolingPlan
+from sapool.networks.load import load_model
+from sapool.planning.plan import Stride, make_plan
+from sapool.predict.search import replan
 from sapool.pruning import prune_channels
-from sapool.records import PoolingPlan
-from sapool.search import replan
 from sapool.training import TrainConfig
 
 MODEL, SIZE, DATA, CLASSES = "timm:mobilenetv2_100", 224, "digits", 10

@@ -10,13 +10,13 @@ from pathlib import Path
 import definitions
 from torch import Tensor, nn
 
+from sapool.base.records import ArenaRecord, ExportRecord, write_bytes_atomically
 from sapool.export import export_int8, measure_arena
-from sapool.export.passes import FILE_PASSES, PASSES
-from sapool.export.passes.offline_plan import plan_offline
-from sapool.export.passes.tile_prefix import tile_prefix
 from sapool.memory import head_without_inputs, read_arena_graph
-from sapool.records import ArenaRecord, ExportRecord, write_bytes_atomically
-from sapool.tflite_file import count_macs, load_tflite, pack, parse
+from sapool.passes import FILE_PASSES, PASSES
+from sapool.passes.file.offline_plan import plan_offline
+from sapool.passes.file.tile_prefix import tile_prefix
+from sapool.tflite.file import count_macs, load_tflite, pack, parse
 
 LAST = ("tile_prefix", "plan_offline")
 REWRITES = tuple(name for name in (*PASSES, *FILE_PASSES) if name not in LAST)

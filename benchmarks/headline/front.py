@@ -1,9 +1,9 @@
 """Accuracy against arena of one network: ``python benchmarks/headline/front.py [--seeds 1] [STRIDES ...]``.
 
-The strides of one network decide its arena. Every set of strides is one comparison of :mod:`sapool.comparing` without a
-budget, which resumes and can be shared by workers; at a budget, a pooling stands with those of its networks that fit
-and are best on validation (int8). ``--draw`` only writes what the finished ones say: ``front.json``, ``front.svg``;
-the table in ``README.md`` is by ``page.py``.
+The strides of one network decide its arena. Every set of strides is one comparison of :mod:`sapool.workflows.compare`
+without a budget, which resumes and can be shared by workers; at a budget, a pooling stands with those of its networks
+that fit and are best on validation (int8). ``--draw`` only writes what the finished ones say: ``front.json``,
+``front.svg``; the table in ``README.md`` is by ``page.py``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from sapool.base.records import write_bytes_atomically, write_text_atomically
 from sapool.cli.console import Terminal
-from sapool.comparing import CompareConfig, Comparison, compare
-from sapool.records import write_bytes_atomically, write_text_atomically
 from sapool.training import TrainConfig
+from sapool.workflows.compare import CompareConfig, Comparison, compare
 
 HERE, RUNS = Path(__file__).parent, Path("runs") / "headline-front"
 DATA, FIGURE = HERE / "front.json", HERE / "front.svg"

@@ -17,12 +17,12 @@ import definitions
 import torch
 from deploying import deploy
 
+from sapool.base.environment import describe_environment
+from sapool.base.records import record_to_json, write_bytes_atomically, write_text_atomically
 from sapool.cli.console import Terminal
-from sapool.environment import describe_environment
 from sapool.export import check_parity
-from sapool.records import record_to_json, write_bytes_atomically, write_text_atomically
-from sapool.running import PARITY_IMAGES, Task, int8_accuracy, train_once, write_record
 from sapool.training import DataSplits, TrainConfig, gather, load_data
+from sapool.workflows.running import PARITY_IMAGES, Task, int8_accuracy, train_once, write_record
 
 HERE, RUNS = Path(__file__).parent, Path("runs") / "headline"
 RECORDS = HERE / "records"

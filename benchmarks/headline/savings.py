@@ -18,9 +18,9 @@ import torch
 from deploying import REWRITES, deploy
 from torch import nn
 
-from sapool.environment import describe_environment
+from sapool.base.environment import describe_environment
+from sapool.base.records import write_text_atomically
 from sapool.export import randomize_norms
-from sapool.records import write_text_atomically
 from sapool.training import load_data
 
 PATH = Path(__file__).parent / "savings.json"

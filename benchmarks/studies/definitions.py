@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sapool.comparing import CompareConfig
 from sapool.training import TrainConfig
+from sapool.workflows.compare import CompareConfig
 
 Variants = Mapping[str, tuple[str, Mapping[str, Any]]]
 

@@ -14,8 +14,8 @@ from typing import Any
 import definitions
 import records
 
-from sapool.comparing import Estimate, compare_paired, estimate
-from sapool.comparing.tables import show_difference, show_estimate, show_p
+from sapool.workflows.compare import Estimate, compare_paired, estimate
+from sapool.workflows.compare.tables import show_difference, show_estimate, show_p
 
 PAGE = Path(__file__).parent / "README.md"
 Row = dict[str, Any]

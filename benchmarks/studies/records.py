@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sapool.comparing import Comparison
-from sapool.comparing.config import fingerprint
-from sapool.records import RunRecord, record_to_json, write_text_atomically
+from sapool.base.records import RunRecord, record_to_json, write_text_atomically
+from sapool.workflows.compare import Comparison
+from sapool.workflows.compare.config import fingerprint
 
 SHARED = ("plan", "config", "environment", "tried")
 HERE = Path(__file__).parent / "records"

@@ -17,8 +17,8 @@ import records
 import torch
 
 from sapool.cli.console import Terminal
-from sapool.comparing import CompareConfig, Comparison, compare
-from sapool.running import claim_folder
+from sapool.workflows.compare import CompareConfig, Comparison, compare
+from sapool.workflows.running import claim_folder
 
 RUNS = Path("runs") / "studies"
 OURS = "self_attentive"

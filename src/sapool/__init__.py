@@ -9,21 +9,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from sapool.optional import explain_missing
+from sapool.base.extras import explain_missing
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sapool.authors import from_authors as from_authors
-    from sapool.comparing import CompareConfig as CompareConfig
-    from sapool.comparing import Comparison as Comparison
-    from sapool.comparing import compare as compare
+    from sapool.base.records import ArenaRecord as ArenaRecord
+    from sapool.base.records import DownsamplingSite as DownsamplingSite
+    from sapool.base.records import ExportRecord as ExportRecord
+    from sapool.base.records import PoolingPlan as PoolingPlan
+    from sapool.base.records import RunRecord as RunRecord
+    from sapool.base.records import SitePlan as SitePlan
+    from sapool.base.records import TrainRecord as TrainRecord
+    from sapool.base.records import UnsupportedSite as UnsupportedSite
     from sapool.detection import DetectionRecord as DetectionRecord
     from sapool.detection import evaluate_results as evaluate_results
     from sapool.detection import load_boxes as load_boxes
     from sapool.detection import make_detector as make_detector
     from sapool.detection import plan_backbone as plan_backbone
-    from sapool.downsampling import find_downsampling as find_downsampling
     from sapool.export import ExecutorchRecord as ExecutorchRecord
     from sapool.export import ExportError as ExportError
     from sapool.export import HealthReport as HealthReport
@@ -39,10 +42,6 @@ if TYPE_CHECKING:
     from sapool.export import measure_arena as measure_arena
     from sapool.export import optimize_tflite as optimize_tflite
     from sapool.export import randomize_norms as randomize_norms
-    from sapool.fitting import FitConfig as FitConfig
-    from sapool.fitting import FitSummary as FitSummary
-    from sapool.fitting import fit as fit
-    from sapool.graph import FallbackWarning as FallbackWarning
     from sapool.layers import POOLS as POOLS
     from sapool.layers import CollapseWarning as CollapseWarning
     from sapool.layers import SelfAttentivePool1d as SelfAttentivePool1d
@@ -51,9 +50,17 @@ if TYPE_CHECKING:
     from sapool.layers import distance_from_average as distance_from_average
     from sapool.layers import list_pools as list_pools
     from sapool.memory import MemoryProfile as MemoryProfile
-    from sapool.models import load_model as load_model
-    from sapool.plan import make_plan as make_plan
-    from sapool.profiling import profile_memory as profile_memory
+    from sapool.networks.authors import from_authors as from_authors
+    from sapool.networks.load import load_model as load_model
+    from sapool.networks.traced import FallbackWarning as FallbackWarning
+    from sapool.planning.plan import make_plan as make_plan
+    from sapool.planning.sites import find_downsampling as find_downsampling
+    from sapool.planning.surgery import Replacement as Replacement
+    from sapool.planning.surgery import apply_plan as apply_plan
+    from sapool.predict.profile import profile_memory as profile_memory
+    from sapool.predict.search import PlanCandidate as PlanCandidate
+    from sapool.predict.search import PlanSearch as PlanSearch
+    from sapool.predict.search import search_plans as search_plans
     from sapool.pruning import Pruned as Pruned
     from sapool.pruning import PruneRecord as PruneRecord
     from sapool.pruning import load_pruned as load_pruned
@@ -62,20 +69,7 @@ if TYPE_CHECKING:
     from sapool.pruning.tuning import Tuned as Tuned
     from sapool.pruning.tuning import TuneRecord as TuneRecord
     from sapool.pruning.tuning import prune_and_tune as prune_and_tune
-    from sapool.records import ArenaRecord as ArenaRecord
-    from sapool.records import DownsamplingSite as DownsamplingSite
-    from sapool.records import ExportRecord as ExportRecord
-    from sapool.records import PoolingPlan as PoolingPlan
-    from sapool.records import RunRecord as RunRecord
-    from sapool.records import SitePlan as SitePlan
-    from sapool.records import TrainRecord as TrainRecord
-    from sapool.records import UnsupportedSite as UnsupportedSite
-    from sapool.search import PlanCandidate as PlanCandidate
-    from sapool.search import PlanSearch as PlanSearch
-    from sapool.search import search_plans as search_plans
-    from sapool.surgery import Replacement as Replacement
-    from sapool.surgery import apply_plan as apply_plan
-    from sapool.tflite_file import TfliteError as TfliteError
+    from sapool.tflite.file import TfliteError as TfliteError
     from sapool.training import DataSplits as DataSplits
     from sapool.training import Hardware as Hardware
     from sapool.training import ScatteredDigits as ScatteredDigits
@@ -83,12 +77,18 @@ if TYPE_CHECKING:
     from sapool.training import load_data as load_data
     from sapool.training import read_recipe as read_recipe
     from sapool.training import train as train
+    from sapool.workflows.compare import CompareConfig as CompareConfig
+    from sapool.workflows.compare import Comparison as Comparison
+    from sapool.workflows.compare import compare as compare
+    from sapool.workflows.fit import FitConfig as FitConfig
+    from sapool.workflows.fit import FitSummary as FitSummary
+    from sapool.workflows.fit import fit as fit
 
 _HOMES = {
-    "sapool.authors": ("from_authors",),
-    "sapool.comparing": ("CompareConfig", "Comparison", "compare"),
+    "sapool.networks.authors": ("from_authors",),
+    "sapool.workflows.compare": ("CompareConfig", "Comparison", "compare"),
     "sapool.detection": ("DetectionRecord", "evaluate_results", "load_boxes", "make_detector", "plan_backbone"),
-    "sapool.downsampling": ("find_downsampling",),
+    "sapool.planning.sites": ("find_downsampling",),
     "sapool.export": (
         "ExecutorchRecord",
         "ExportError",
@@ -106,8 +106,8 @@ _HOMES = {
         "optimize_tflite",
         "randomize_norms",
     ),
-    "sapool.fitting": ("FitConfig", "FitSummary", "fit"),
-    "sapool.graph": ("FallbackWarning",),
+    "sapool.workflows.fit": ("FitConfig", "FitSummary", "fit"),
+    "sapool.networks.traced": ("FallbackWarning",),
     "sapool.layers": (
         "POOLS",
         "CollapseWarning",
@@ -118,12 +118,12 @@ _HOMES = {
         "list_pools",
     ),
     "sapool.memory": ("MemoryProfile",),
-    "sapool.models": ("load_model",),
-    "sapool.plan": ("make_plan",),
-    "sapool.profiling": ("profile_memory",),
+    "sapool.networks.load": ("load_model",),
+    "sapool.planning.plan": ("make_plan",),
+    "sapool.predict.profile": ("profile_memory",),
     "sapool.pruning": ("PruneRecord", "Pruned", "load_pruned", "prune_channels", "save_pruned"),
     "sapool.pruning.tuning": ("Tuned", "TuneRecord", "prune_and_tune"),
-    "sapool.records": (
+    "sapool.base.records": (
         "ArenaRecord",
         "DownsamplingSite",
         "ExportRecord",
@@ -133,9 +133,9 @@ _HOMES = {
         "TrainRecord",
         "UnsupportedSite",
     ),
-    "sapool.search": ("PlanCandidate", "PlanSearch", "search_plans"),
-    "sapool.surgery": ("Replacement", "apply_plan"),
-    "sapool.tflite_file": ("TfliteError",),
+    "sapool.predict.search": ("PlanCandidate", "PlanSearch", "search_plans"),
+    "sapool.planning.surgery": ("Replacement", "apply_plan"),
+    "sapool.tflite.file": ("TfliteError",),
     "sapool.training": (
         "DataSplits",
         "Hardware",
@@ -148,11 +148,11 @@ _HOMES = {
 }
 _EXTRA_OF = {
     "sapool.export": "deploy",
-    "sapool.tflite_file": "deploy",
+    "sapool.tflite.file": "deploy",
     "sapool.training": "train",
-    "sapool.comparing": "train,deploy,search",
+    "sapool.workflows.compare": "train,deploy,search",
     "sapool.detection": "detect",
-    "sapool.fitting": "train,deploy",
+    "sapool.workflows.fit": "train,deploy",
     "sapool.pruning": "prune",
     "sapool.pruning.tuning": "train,prune",
 }

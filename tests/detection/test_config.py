@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sapool.detection import DETECTION_RECIPES, DetectConfig, make_detector, read_detection_recipe
-from sapool.tiny import TinyNet
+from sapool.networks.tiny import TinyNet
 from sapool.training.optimizers import build_schedule
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from sapool.detection import FeatureMaps, plan_backbone, planned_features, probe_features
-from sapool.models import load_model
-from sapool.plan import make_plan
+from sapool.networks.load import load_model
+from sapool.planning.plan import make_plan
 
 
 class Thirds(nn.Module):

@@ -7,7 +7,7 @@ import torch
 
 from sapool.detection import FeatureMaps, JoinedMaps, plan_backbone, planned_features, profile_backbone
 from sapool.export import check_parity, export_int8, measure_arena, randomize_norms
-from sapool.models import load_model
+from sapool.networks.load import load_model
 
 
 def test_a_pooled_stem_needs_less_than_a_map_of_twice_the_side() -> None:

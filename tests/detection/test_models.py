@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sapool.detection import DETECTORS, make_detector, plan_backbone
-from sapool.models import load_model
+from sapool.networks.load import load_model
 
 
 def tiny(kind: str, strides: tuple[int, ...] | None = None, size: Any = 128, **kwargs: Any) -> Any:

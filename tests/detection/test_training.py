@@ -16,7 +16,7 @@ from torch import nn
 from sapool.detection import DetectorRecord, evaluate_results, make_detector, train_detector
 from sapool.detection.module import DetectorModule, gather_results
 from sapool.layers import SelfAttentivePool2d
-from sapool.tiny import TinyNet
+from sapool.networks.tiny import TinyNet
 from sapool.training import DivergedError, Hardware
 from tests.detection.tiny import QUICK, SIDE, coco_folder, detector, splits
 

@@ -20,7 +20,7 @@ from sapool.detection import (
     train_detector,
     write_coco,
 )
-from sapool.tiny import TinyNet
+from sapool.networks.tiny import TinyNet
 from sapool.training import Hardware, processes
 
 SIDE = 48

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapool.tflite_file import pack, schema
+from sapool.tflite.file import pack, schema
 
 
 class HandMade:

@@ -10,7 +10,7 @@ import torch
 
 from sapool.export import ExportError, check_parity, export_int8, measure_arena, randomize_norms
 from sapool.layers import create_pool, list_pools
-from sapool.tflite_file import operator_names, parse
+from sapool.tflite.file import operator_names, parse
 from tests.conftest import PooledNet, images
 
 CANNOT = {

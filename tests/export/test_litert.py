@@ -18,8 +18,8 @@ from sapool.export import (
     randomize_norms,
     run_images,
 )
-from sapool.export.parity import dequantize
-from sapool.tflite_file import input_output
+from sapool.export.runtime.parity import dequantize
+from sapool.tflite.file import input_output
 from tests.conftest import images, pooled_net
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from sapool.export import InterpreterError
-from sapool.export.any_model import random_inputs, run_any
 from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
-from sapool.export.passes.offline_plan import write_plan
+from sapool.export.runtime.any_model import random_inputs, run_any
 from sapool.memory import arena_graph_of
-from sapool.tflite_file import TfliteError, count_operators, pack, parse, schema
-from tests.export.passes.test_fold_pads import FOLDED
-from tests.export.passes.test_offline_plan import attention
-from tests.export.test_any_model import sums
-from tests.test_tflite_file import externalize
+from sapool.passes.file.offline_plan import write_plan
+from sapool.tflite.file import TfliteError, count_operators, pack, parse, schema
+from tests.export.runtime.test_any_model import sums
+from tests.passes.file.test_fold_pads import FOLDED
+from tests.passes.file.test_offline_plan import attention
+from tests.tflite.test_file import externalize
 
 
 def written(folder: Path, data: bytes) -> Path:

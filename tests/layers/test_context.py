@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sapool.graph import trace
-from sapool.layers import SelfAttentivePool2d, banded
+from sapool.layers import SelfAttentivePool2d
 from sapool.layers.context import AttendedContext
+from sapool.layers.cpu import banded
+from sapool.networks.traced import trace
 from tests.layers.oracle import literal_attention, plain_norms, randomize
 
 

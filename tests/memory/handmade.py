@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sapool.tflite_file import pack, schema
+from sapool.tflite.file import pack, schema
 
 
 @dataclass

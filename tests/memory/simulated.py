@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapool.memory.aliasing import IN_PLACE, VIEWS
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.lifetimes import buffers_of
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 Tokens = NDArray[np.int64]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sapool.export.any_model import random_inputs, run_any
+from sapool.export.runtime.any_model import random_inputs, run_any
 from sapool.memory.aliasing import IN_PLACE, VIEWS, clusters_of
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from tests.memory.handmade import Graph, Op, Tensor, build, constant
 from tests.memory.simulated import Machine, random_graph
 

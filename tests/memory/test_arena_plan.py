@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.planners import greedy_offsets, head_of, lower_bound
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from tests.memory.simulated import Machine, random_graph
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.cmsis_scratch import (
     cmsis_persistent_bytes,
     cmsis_scratch_sizes,
@@ -13,6 +12,7 @@ from sapool.memory.cmsis_scratch import (
 )
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Simd, get_target
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 SIMD: tuple[Simd, ...] = ("none", "dsp", "mve")
 SAME, VALID = 0, 1

@@ -14,7 +14,7 @@ from sapool.memory import (
     read_arena_graph,
 )
 from sapool.memory.conventions import blocks_of, conventions_of, macs_of
-from sapool.tflite_file import count_macs
+from sapool.tflite.file import count_macs
 from tests.memory.handmade import build
 from tests.memory.single_operators import convolutions, products
 

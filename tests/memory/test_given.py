@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sapool.memory import buffers_of, head_without_inputs, profile_graph, read_arena_graph
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.given import _copies
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 
 def chain(*sizes: int) -> ArenaGraph:

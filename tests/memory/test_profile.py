@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from sapool.export import export_int8, measure_arena
-from sapool.export.passes.offline_plan import drop_plan
 from sapool.memory import (
     ArenaGraph,
     ArenaOperator,
@@ -19,7 +18,8 @@ from sapool.memory import (
     profile_tflite,
     read_arena_graph,
 )
-from sapool.tflite_file import TfliteError, pack, parse
+from sapool.passes.file.offline_plan import drop_plan
+from sapool.tflite.file import TfliteError, pack, parse
 from tests.conftest import images, pooled_net
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import build

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.boards import BOARDS, Board, get_board
 from sapool.memory.persistent import tail_bytes
 from sapool.memory.profile import profile_graph
 from sapool.memory.targets import get_target
 from sapool.memory.verdict import TargetMemory, profile_for_target, verdict
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 FILE = 10_000
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from sapool.base.records import PoolingPlan
 from sapool.cli.prune import parse_count
-from sapool.models import load_model
-from sapool.profiling import profile_memory
+from sapool.networks.load import load_model
+from sapool.planning.surgery import apply_plan
+from sapool.predict.profile import profile_memory
 from sapool.pruning import load_pruned
-from sapool.records import PoolingPlan
-from sapool.surgery import apply_plan
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

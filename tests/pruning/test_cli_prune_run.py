@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sapool.cli import app
-from sapool.cli.run_folder import read_run
 from sapool.export import measure_arena
 from sapool.training import load_data
 from sapool.training.classification import evaluate
+from sapool.workflows.run_folder import read_run
 
 TRAIN = "train --model sapool:tiny_025 --input-size 32 --pool avg --epochs 2 --train-images 128 --no-tensorboard"
 

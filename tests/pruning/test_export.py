@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sapool.export import export_int8, measure_arena
-from sapool.profiling import profile_memory
+from sapool.predict.profile import profile_memory
 from sapool.pruning import prune_channels
 from tests.pruning.test_prune import SIZE, network
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from sapool.export import randomize_norms
-from sapool.graph import evaluating
 from sapool.layers import POOLS
-from sapool.models import load_model
-from sapool.plan import make_plan
-from sapool.profiling import profile_memory
+from sapool.networks.load import load_model
+from sapool.networks.tiny import TinyNet
+from sapool.networks.traced import evaluating
+from sapool.planning.plan import make_plan
+from sapool.planning.surgery import apply_plan
+from sapool.predict.profile import profile_memory
 from sapool.pruning import Pruned, PruneRecord, prune_channels
-from sapool.surgery import apply_plan
-from sapool.tiny import TinyNet
 
 SIZE = 32
 DEFORMED = ("deformable_self_attentive", "mixed_self_attentive")  # their arena can't be predicted

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapool.profiling import profile_memory
+from sapool.predict.profile import profile_memory
 from sapool.pruning import prune_channels
 from sapool.pruning.costs import count_macs
 from sapool.pruning.sensitivity import place_of

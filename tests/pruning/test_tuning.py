@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sapool.models import load_model
+from sapool.base.records import SilentReporter, record_to_json
+from sapool.networks.load import load_model
 from sapool.pruning import prune_channels
 from sapool.pruning import tuning as tuning_module
 from sapool.pruning.tuning import Tuned, TuneRecord, prune_and_tune, tuning_recipe
-from sapool.records import SilentReporter, record_to_json
 from sapool.training import DataSplits, TrainConfig, load_data, train
 
 

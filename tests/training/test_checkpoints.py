@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sapool.records import SilentReporter, TrainRecord
+from sapool.base.records import SilentReporter, TrainRecord
 from sapool.training import CheckpointError, TrainConfig, train
 from sapool.training.checkpoints import AtomicCheckpoints, read_checkpoint, score_of
 from tests.training.tiny import EVERYTHING, blobs, network

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapool.records import TrainRecord
+from sapool.base.records import TrainRecord
 from sapool.training import DataSplits, DivergedError, Hardware, TrainConfig, evaluate, load_data, train
 from tests.training.tiny import EVERYTHING, blobs, network
 

@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
+from sapool.base.extras import explain_missing
 from sapool.cli.compare import compare
 from sapool.cli.data import data
 from sapool.cli.data_make import make
@@ -25,7 +26,6 @@ from sapool.cli.optimize import optimize
 from sapool.cli.plan import plan
 from sapool.cli.prune import prune
 from sapool.cli.train import train
-from sapool.optional import explain_missing
 
 __all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "app", "main", "parse_size"]
 

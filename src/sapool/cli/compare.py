@@ -29,8 +29,8 @@ from sapool.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from sapool.comparing import CompareConfig, Comparison
     from sapool.training import TrainConfig
+    from sapool.workflows.compare import CompareConfig, Comparison
 
 _STUDIES = ("imagenet-mobilenetv2",)
 # All that these leave open; another option must not be swallowed by them.
@@ -127,8 +127,8 @@ def compare(
         asked = {**{k: v for k, v in whole.items() if v}, "recipe": trained_by, "placement": placement}
         _run_study(study, data if "data" in given else None, asked, out, storage)
         return
-    from sapool.comparing import CompareConfig
-    from sapool.plan_table import parse_strides
+    from sapool.cli.plan_table import parse_strides
+    from sapool.workflows.compare import CompareConfig
 
     fixed = parse_strides(strides)
     choices = [parse_strides(text) for text in (stride_choices or "").split(";") if text.strip()]
@@ -215,15 +215,15 @@ def _whole_numbers(option: str, text: str) -> list[int]:
 
 
 def _recipe(name: str | None, asked: dict[str, Any]) -> TrainConfig:
-    from sapool.comparing.config import DEFAULT_EPOCHS
     from sapool.training import TrainConfig, read_recipe
+    from sapool.workflows.compare.config import DEFAULT_EPOCHS
 
     given = {key: value for key, value in asked.items() if value is not None}
     return TrainConfig(**{"epochs": DEFAULT_EPOCHS, **given}) if name is None else read_recipe(name, **given)
 
 
 def _compare(config: CompareConfig, out: Path | None, storage: str | None, as_json: bool) -> None:
-    from sapool.comparing import compare as run
+    from sapool.workflows.compare import compare as run
 
     try:
         found = run(config, out, storage=storage, reporter=Terminal())
@@ -242,7 +242,7 @@ def _say_interrupted() -> NoReturn:
 
 
 def _show(found: Comparison) -> None:
-    from sapool.comparing.tables import HEADINGS, LEFT, TITLES, cells, explanation, remarks
+    from sapool.workflows.compare.tables import HEADINGS, LEFT, TITLES, cells, explanation, remarks
 
     for name, rows in found.tables.items():
         _print(TITLES[name], HEADINGS, [cells(row) for row in rows], LEFT)
@@ -263,8 +263,8 @@ def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], l
 
 
 def _show_authors(against: str, folders: Sequence[Path], as_json: bool) -> None:
-    from sapool.choices import suggest
-    from sapool.comparing.authors import CAVEATS, HEADINGS, authors_results, beside_authors
+    from sapool.base.suggest import suggest
+    from sapool.workflows.compare.authors import CAVEATS, HEADINGS, authors_results, beside_authors
 
     if against != "authors":
         raise ValueError(f"unknown results {against!r} for --against: {suggest(against, ['authors'])}")
@@ -279,8 +279,8 @@ def _show_authors(against: str, folders: Sequence[Path], as_json: bool) -> None:
 
 
 def _run_study(name: str, data: str | None, asked: dict[str, Any], out: Path | None, storage: str | None) -> None:
-    from sapool.choices import suggest
-    from sapool.comparing.imagenet import iso_memory_page, run_study, study_configs
+    from sapool.base.suggest import suggest
+    from sapool.workflows.compare.imagenet import iso_memory_page, run_study, study_configs
 
     if name not in _STUDIES:
         raise ValueError(f"unknown study {name!r}: {suggest(name, _STUDIES)}")

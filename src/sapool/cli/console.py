@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sapool.records import PoolingPlan
+    from sapool.base.records import PoolingPlan
 
 DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
 _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
@@ -106,7 +106,7 @@ def read_plan(path: Path, size: int | tuple[int, int], whose: str = "--input-siz
     Raises:
         ValueError: no such file, no plan in it, or one for another size; the message names it.
     """
-    from sapool.records import PoolingPlan
+    from sapool.base.records import PoolingPlan
 
     text = read_text(path)
     try:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.cli.console import AsJson, Terminal
 
 _FORMATS = ("coco",)

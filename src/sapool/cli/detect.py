@@ -24,11 +24,11 @@ from sapool.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from sapool.comparing import DetectorComparison
-    from sapool.detecting import DetectorRun
+    from sapool.base.records import PoolingPlan
     from sapool.detection import BoxSplits, DetectConfig, DetectionRecord
     from sapool.detection.boxes import CocoAnnotations
-    from sapool.records import PoolingPlan
+    from sapool.workflows.compare import DetectorComparison
+    from sapool.workflows.detecting import DetectorRun
 
 detect = typer.Typer(
     help="Object detection with any pooling in the backbone.\n\nStart with: sapool detect train",
@@ -81,9 +81,9 @@ def train(
     Example: sapool detect train --model torchvision:resnet18 --data /data/coco --recipe authors-fasterrcnn
     --pool self_attentive --strides 2,4,2,2,2 --pretrained --skip-bad
     """
-    from sapool.detecting import DetectRequest, run_detector
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware, processes
+    from sapool.workflows.detecting import DetectRequest, run_detector
 
     config = read_detection_recipe(
         recipe,
@@ -113,8 +113,8 @@ def train(
 def _plan(
     model: str, config: DetectConfig, pool: str | None, strides: str | None, plan: Path | None
 ) -> PoolingPlan | None:
-    from sapool.detecting import plan_detector
-    from sapool.plan_table import parse_strides
+    from sapool.cli.plan_table import parse_strides
+    from sapool.workflows.detecting import plan_detector
 
     if plan is None:
         if pool is None and strides is None:
@@ -141,7 +141,7 @@ def evaluate(
 
     Example: sapool detect eval --annotations instances_val2017.json --results val.json
     """
-    from sapool.choices import suggest
+    from sapool.base.suggest import suggest
     from sapool.detection import detect as find
     from sapool.detection import evaluate_results, write_results
 
@@ -172,7 +172,7 @@ def evaluate(
 
 
 def _loaded(folder: Path) -> tuple[DetectorRun, BoxSplits]:
-    from sapool.detecting import read_detector
+    from sapool.workflows.detecting import read_detector
 
     run = read_detector(folder)
     return run, run.request.splits()
@@ -209,8 +209,8 @@ def predict(
 
     Example: sapool detect predict runs/detector photo.jpg --out found
     """
-    from sapool.detecting import read_detector
     from sapool.detection.predicting import predict_files
+    from sapool.workflows.detecting import read_detector
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")
@@ -259,11 +259,11 @@ def compare(
 
     Example: sapool detect compare --pools self_attentive,avg,strided --ram 96KiB --epochs 4 --out runs/detectors
     """
-    from sapool.comparing import DetectCompareConfig, compare_detectors
-    from sapool.comparing.config import NO_BUDGET
+    from sapool.cli.plan_table import parse_strides
     from sapool.detection import read_detection_recipe
-    from sapool.plan_table import parse_strides
     from sapool.training import Hardware
+    from sapool.workflows.compare import DetectCompareConfig, compare_detectors
+    from sapool.workflows.compare.config import NO_BUDGET
 
     config = DetectCompareConfig(
         model=model,
@@ -289,7 +289,7 @@ def compare(
 
 
 def _show_comparison(found: DetectorComparison) -> None:
-    from sapool.comparing.detector_result import EXPLANATION, HEADINGS, cells
+    from sapool.workflows.compare.detector_result import EXPLANATION, HEADINGS, cells
 
     table = Table(title=found.folder)
     for name in HEADINGS:

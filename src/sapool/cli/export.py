@@ -28,9 +28,9 @@ from sapool.cli.console import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from sapool.base.records import ArenaRecord, ExportRecord
     from sapool.export import HealthReport
-    from sapool.profiling import PassSaving
-    from sapool.records import ArenaRecord, ExportRecord
+    from sapool.predict.profile import PassSaving
 
 
 # Enough to tell; every image runs through two models.
@@ -107,8 +107,8 @@ def export(
 
 def _savings(network: nn.Module, input_size: int, passes: str) -> Sequence[PassSaving]:
     """Predict what each pass saved; nothing where torch.fx can't trace the network."""
-    from sapool.profiling import profile_passes
-    from sapool.tracer import UntraceableModelError
+    from sapool.networks.tracer import UntraceableModelError
+    from sapool.predict.profile import profile_passes
 
     try:
         return profile_passes(network, input_size, passes=passes)
@@ -174,8 +174,8 @@ def _subject(
     model: str, data: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None
 ) -> tuple[nn.Module, list[Tensor], int]:
     """Return the network, what to calibrate it with, and its input size: a run's folder knows all three."""
-    from sapool.cli.run_folder import read_run
     from sapool.training import load_data
+    from sapool.workflows.run_folder import read_run
 
     if not Path(model).is_dir():
         calibration = list(load_data(data, input_size).calibration())
@@ -204,8 +204,8 @@ def planned_network(model: str, num_classes: int, input_size: int, plan: Path | 
     Raises:
         ValueError: an unknown name, no plan in the file, or one for another network or size.
     """
-    from sapool.models import load_model
-    from sapool.search import replan
+    from sapool.networks.load import load_model
+    from sapool.predict.search import replan
 
     network = load_model(model, num_classes)
     if plan is None:

@@ -28,8 +28,8 @@ from sapool.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from sapool.fitting import FitSummary, Way
-    from sapool.records import RunRecord
+    from sapool.base.records import RunRecord
+    from sapool.workflows.fit import FitSummary, Way
 
 
 def fit(
@@ -72,8 +72,8 @@ def fit(
 
     Example: sapool fit --ram 40KiB --pools self_attentive,max
     """
-    from sapool.fitting import FitConfig
-    from sapool.fitting import fit as run_fit
+    from sapool.workflows.fit import FitConfig
+    from sapool.workflows.fit import fit as run_fit
 
     ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     config = FitConfig(
@@ -131,7 +131,7 @@ def _percent(value: float | None) -> str:
 
 
 def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
-    from sapool.fitting import format_kib
+    from sapool.workflows.fit import format_kib
 
     table = Table(title=f"int8 models under {format_kib(ram_bytes)} of RAM (accuracy on test, arena of TFLM in bytes)")
     headings = ("way", "strides", "float", "int8", "head", "tail", "total", "flash", "MACs", "parameters", "fits")

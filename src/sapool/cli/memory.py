@@ -68,7 +68,7 @@ def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[
         graph = read_arena_graph(Path(model))
         return graph, profile_graph(graph), Path(model).stat().st_size
     from sapool.cli.export import planned_network
-    from sapool.profiling import predict_graphs, profile_predicted
+    from sapool.predict.profile import predict_graphs, profile_predicted
 
     graphs = predict_graphs(planned_network(model, 10, input_size, plan), input_size, passes=passes)
     return graphs.exported, profile_predicted(graphs), None

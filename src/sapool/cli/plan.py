@@ -28,7 +28,7 @@ from sapool.cli.console import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from sapool.records import PoolingPlan
+    from sapool.base.records import PoolingPlan
 
 _NO_LIMIT = "1000000MB"
 
@@ -63,10 +63,10 @@ def plan(
     Example: sapool plan timm:mobilenetv2_035 --input-size 96 --ram 160KiB
     """
     check_free(out, force)
-    from sapool.models import load_model
-    from sapool.plan import make_plan
-    from sapool.plan_table import parse_strides
-    from sapool.surgery import apply_plan
+    from sapool.cli.plan_table import parse_strides
+    from sapool.networks.load import load_model
+    from sapool.planning.plan import make_plan
+    from sapool.planning.surgery import apply_plan
 
     network = load_model(model, 10)
     if ram is not None or board is not None:
@@ -88,16 +88,16 @@ def plan(
 
 
 def _write(planned: PoolingPlan, out: Path | None) -> None:
-    from sapool.records import write_bytes_atomically
+    from sapool.base.records import write_bytes_atomically
 
     if out is not None:
         write_bytes_atomically(out, planned.to_json().encode())
 
 
 def _show(network: nn.Module, model: str, planned: PoolingPlan) -> None:
-    from sapool.downsampling import find_downsampling
-    from sapool.plan_table import plan_table
-    from sapool.records import DownsamplingSite
+    from sapool.base.records import DownsamplingSite
+    from sapool.cli.plan_table import plan_table
+    from sapool.planning.sites import find_downsampling
 
     found = find_downsampling(network, planned.input_size)
     print_table(plan_table(planned, [site for site in found if isinstance(site, DownsamplingSite)], model))
@@ -117,8 +117,8 @@ def _search(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    from sapool.plan_table import search_table
-    from sapool.search import search_plans
+    from sapool.cli.plan_table import search_table
+    from sapool.predict.search import search_plans
 
     ram_bytes, flash_bytes = limits
     found = search_plans(

@@ -23,14 +23,14 @@ from sapool.cli.console import (
     print_table,
     read_plan,
 )
-from sapool.cli.prune_run import PruneRequest, prune_run, untrained_config, write_network
+from sapool.workflows.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from sapool.base.records import PoolingPlan
     from sapool.pruning import PruneRecord
     from sapool.pruning.importance import Batches
-    from sapool.records import PoolingPlan
 
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
@@ -167,8 +167,8 @@ def _network(
     weights: Path | None,
 ) -> tuple[nn.Module, PoolingPlan | None]:
     """Load a network with its plan and weights; returns it and the plan."""
-    from sapool.models import load_model
-    from sapool.search import replan
+    from sapool.networks.load import load_model
+    from sapool.predict.search import replan
     from sapool.training import load_weights
 
     if plan is not None and any(choice):
@@ -191,8 +191,8 @@ def _network(
 def _plan(
     network: nn.Module, input_size: int, plan: Path | None, choice: tuple[str | None, str | None]
 ) -> PoolingPlan | None:
-    from sapool.plan import make_plan
-    from sapool.plan_table import parse_strides
+    from sapool.cli.plan_table import parse_strides
+    from sapool.planning.plan import make_plan
 
     if any(choice):
         return make_plan(network, input_size, choice[0] or "self_attentive", parse_strides(choice[1]))

@@ -13,12 +13,12 @@ import typer
 from rich.table import Table
 
 from sapool.cli.console import INTERRUPTED, AsJson, InputSize, Terminal, messages, names_in, print_table, read_plan
-from sapool.cli.run_folder import PLAN, RECORD, WEIGHTS, planned_model, read_run
+from sapool.workflows.run_folder import PLAN, RECORD, WEIGHTS, planned_model, read_run
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sapool.records import PoolingPlan, Reporter
+    from sapool.base.records import PoolingPlan, Reporter
     from sapool.training import DataSplits, Hardware, TrainConfig
 
 
@@ -160,9 +160,9 @@ def _plan(
     Raises:
         ValueError: options that exclude each other, or a plan of another size.
     """
-    from sapool.models import load_model
-    from sapool.plan import make_plan
-    from sapool.plan_table import parse_strides
+    from sapool.cli.plan_table import parse_strides
+    from sapool.networks.load import load_model
+    from sapool.planning.plan import make_plan
 
     if plan is None:
         if pool is None and strides is None:
@@ -185,10 +185,10 @@ def run(
     """
     import torch
 
-    from sapool.records import SilentReporter
-    from sapool.running import claimed, read_finished
+    from sapool.base.records import SilentReporter
     from sapool.training import save_weights
     from sapool.training import train as train_network
+    from sapool.workflows.running import claimed, read_finished
 
     torch.manual_seed(request.recipe.seed)
     network = planned_model(request.model, data.num_classes, request.plan)
@@ -216,7 +216,7 @@ def run(
 
 
 def _check_size(network: nn.Module, request: TrainRequest) -> None:
-    from sapool.graph import InputSizeError, run_once
+    from sapool.networks.traced import InputSizeError, run_once
 
     try:
         run_once(network, request.input_size)
@@ -268,7 +268,7 @@ def _teacher(request: TrainRequest, data: DataSplits) -> nn.Module | None:
 def _record(
     request: TrainRequest, data: DataSplits, hardware: Hardware, outcome: dict[str, Any], parameters: int
 ) -> dict[str, Any]:
-    from sapool.environment import describe_environment
+    from sapool.base.environment import describe_environment
     from sapool.training import processes
 
     return {
@@ -289,7 +289,7 @@ def _record(
 
 
 def _write(record: dict[str, Any], request: TrainRequest, folder: Path) -> None:
-    from sapool.records import write_text_atomically
+    from sapool.base.records import write_text_atomically
 
     if request.plan is not None:
         write_text_atomically(folder / PLAN, request.plan.to_json())

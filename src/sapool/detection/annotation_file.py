@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.detection.image_files import UNREADABLE, image_size
 
 # Published boxes are rounded: up to this far outside their image they are cut off at its edge.

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.detection.boxes import BoxDataset, Target, without_crowds
 
 # In the order in which they are applied, whatever order they are given in: that of SSD's paper and of torchvision's

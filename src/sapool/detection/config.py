@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.detection.augment import BOX_AUGMENTATIONS
 from sapool.detection.models import DETECTORS
 from sapool.training import TrainConfig

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
+from sapool.base.records import write_bytes_atomically
 from sapool.detection.image_files import as_bytes, encode_png
-from sapool.records import write_bytes_atomically
 
 # Okabe and Ito's colours, told apart also by those who see few: a class takes the one of its label.
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")

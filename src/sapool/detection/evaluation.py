@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sapool.base.extras import require
+from sapool.base.records import write_text_atomically
 from sapool.detection.boxes import BoxDataset, CocoAnnotations
-from sapool.graph import evaluating
-from sapool.optional import require
-from sapool.records import write_text_atomically
+from sapool.networks.traced import evaluating
 
 CocoResult = dict[str, Any]
 _IMAGES_A_BATCH = 16

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx, nn
 
-from sapool.graph import InputSize, evaluating, trace
-from sapool.plan import make_plan, supported_sites
-from sapool.records import PoolingPlan
-from sapool.surgery import apply_plan
+from sapool.base.records import PoolingPlan
+from sapool.networks.traced import InputSize, evaluating, trace
+from sapool.planning.plan import make_plan, supported_sites
+from sapool.planning.surgery import apply_plan
 
 # Two sizes whose difference every stride of the form 2^a 3^b 5^c up to 256 divides: what a border adds cancels. The
 # probe runs on the "meta" device, so neither costs memory or time.

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapool.base.records import ArenaRecord, PoolingPlan
 from sapool.detection.features import FeatureMaps, planned_features
 from sapool.export import export_int8, measure_arena
-from sapool.graph import InputSize
 from sapool.memory import MemoryProfile
-from sapool.profiling import profile_memory
-from sapool.records import ArenaRecord, PoolingPlan
+from sapool.networks.traced import InputSize
+from sapool.predict.profile import profile_memory
 
 
 class JoinedMaps(nn.Module):

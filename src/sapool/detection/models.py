@@ -20,11 +20,11 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from sapool.choices import suggest
+from sapool.base.records import PoolingPlan
+from sapool.base.suggest import suggest
 from sapool.detection.anchors import StrideAnchors, StrideRoIAlign, box_scales
 from sapool.detection.extras import ExtraLevels
 from sapool.detection.features import FeatureMaps, planned_features
-from sapool.records import PoolingPlan
 
 ImageSize = int | tuple[int, int]
 _NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.records import write_text_atomically
 from sapool.detection.drawing import draw_boxes, write_drawing
 from sapool.detection.image_files import read_image
-from sapool.graph import evaluating
-from sapool.records import write_text_atomically
+from sapool.networks.traced import evaluating
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.detection.augment import AugmentedBoxes
 from sapool.detection.boxes import BoxDataset, CocoAnnotations
 from sapool.detection.coco import CocoBoxes, PartOf, find_coco, ground_truth

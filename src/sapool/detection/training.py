@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sapool.base.records import Reporter
 from sapool.detection.boxes import BoxDataset, collate
 from sapool.detection.config import DetectConfig
 from sapool.detection.evaluation import CocoResult, DetectionRecord, detect, evaluate_results
 from sapool.detection.module import AP, DetectorModule, gather_results
 from sapool.detection.splits import BoxSplits
-from sapool.records import Reporter
 from sapool.training import Hardware, eval_loader, processes, train_loader
 from sapool.training.loop import run_epochs
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
 from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
-from sapool.export.interpreters import InterpreterError, measure_arena, measure_latency, run_interpreter
 from sapool.export.litert import CALIBRATION, ExportError, export_int8
 from sapool.export.onnx import OnnxRecord, export_onnx
 from sapool.export.optimize import OptimizeRecord, optimize_tflite
-from sapool.export.parity import Parity, check_parity, run_images
-from sapool.export.passes import FILE_PASSES, PASSES
+from sapool.export.runtime.interpreters import InterpreterError, measure_arena, measure_latency, run_interpreter
+from sapool.export.runtime.parity import Parity, check_parity, run_images
 from sapool.export.untrained import randomize_norms
+from sapool.passes import FILE_PASSES, PASSES
 
 __all__ = [
     "CALIBRATION",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sapool.records import ArenaRecord
-from sapool.tflite_file import resolver_method
+from sapool.base.records import ArenaRecord
+from sapool.tflite.file import resolver_method
 
 _ALIGNMENT = 16
 

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sapool.base.extras import require
+from sapool.base.records import ExportRecord, write_bytes_atomically
 from sapool.export._quiet import captured_output
-from sapool.export.interpreters import InterpreterError
-from sapool.export.parity import dequantize, run_images
-from sapool.export.passes import FLAT_PASSES, apply_file_passes, apply_passes, choose_passes
 from sapool.export.refusal import explain_refusal, raising_module
+from sapool.export.runtime.interpreters import InterpreterError
+from sapool.export.runtime.parity import dequantize, run_images
 from sapool.export.unsupported import why_unsupported
-from sapool.graph import evaluating
-from sapool.optional import require
-from sapool.records import ExportRecord, write_bytes_atomically
-from sapool.tflite_file import count_macs, input_output, pack, parse, shorten_names
+from sapool.networks.traced import evaluating
+from sapool.passes import FLAT_PASSES, apply_file_passes, apply_passes, choose_passes
+from sapool.tflite.file import count_macs, input_output, pack, parse, shorten_names
 
 CALIBRATION_LIMIT = 256
 # How the range of an activation is found; a model's int8 accuracy depends on it.
@@ -56,7 +56,7 @@ def export_int8(
         model: network (N, C, H, W) -> (N, classes).
         calibration: batches of typical images, (N, C, H, W) float; the first 256 images are used.
         path: where to write; replaced as a whole if it exists.
-        passes: ``"all"``, ``"none"``, or names of :data:`sapool.export.passes.PASSES`.
+        passes: ``"all"``, ``"none"``, or names of :data:`sapool.passes.PASSES`.
         float_path: where to write the network as a float32 ``.tflite``, if anywhere: a reference, layer by layer, for
             :func:`sapool.export.check_health`.
         flat_path: where to write the int8 file without tiles and chunks, if anywhere: the same outputs to the bit, and

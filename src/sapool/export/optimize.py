@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapool.export.any_model import Outcome, random_inputs, run_any
-from sapool.export.interpreters import InterpreterError
-from sapool.export.passes import FILE_PASSES
-from sapool.export.passes.fold_pads import fold_pads
-from sapool.export.passes.offline_plan import drop_plan
-from sapool.records import write_bytes_atomically
-from sapool.tflite_file import TfliteError, count_macs, load_tflite, pack, parse, schema
+from sapool.base.records import write_bytes_atomically
+from sapool.export.runtime.any_model import Outcome, random_inputs, run_any
+from sapool.export.runtime.interpreters import InterpreterError
+from sapool.passes import FILE_PASSES
+from sapool.passes.file.fold_pads import fold_pads
+from sapool.passes.file.offline_plan import drop_plan
+from sapool.tflite.file import TfliteError, count_macs, load_tflite, pack, parse, schema
 
 # BATCH_MATMUL rounds otherwise than the FULLY_CONNECTED that it replaces.
 _ROUNDING = ("adjy_matmul",)

@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention
 from sapool.layers.attention_strided import AttentionStridedPool2d
 from sapool.layers.basic import AvgPool2d, MaxPool2d, StridedConv2d
 from sapool.layers.blur import BlurPool2d
+from sapool.layers.cpu.tiles import has_hooks
 from sapool.layers.deformable import DeformableSelfAttentivePool2d, MixedSelfAttentivePool2d
 from sapool.layers.gaussian import GaussianPool2d
 from sapool.layers.haar import HaarPool2d
@@ -26,7 +27,6 @@ from sapool.layers.rnn import RNNPool2d
 from sapool.layers.self_attentive import CollapseWarning, SelfAttentivePool1d, SelfAttentivePool2d
 from sapool.layers.soft import SoftPool2d, WindowSoftmax, softmax_average
 from sapool.layers.space_to_depth import SpaceToDepthPool2d
-from sapool.layers.tiles import has_hooks
 from sapool.layers.weighted import WeightedWindow, reduce_before_weighting, weighted_average
 from sapool.layers.window import Pair, Window, WindowPool2d, as_pair
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.layers.tiles import has_hooks, pointwise, trains_on_cpu
+from sapool.layers.cpu.tiles import has_hooks, pointwise, trains_on_cpu
 from sapool.layers.window import Pair
 
 # Up to this many scores a head, products of matrices train faster on a CPU than the fused kernel, and the scores that

@@ -7,8 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.base.extras import require
 from sapool.layers.window import Pair, WindowPool2d
-from sapool.optional import require
 
 
 class BlurPool2d(WindowPool2d):

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.base.extras import require
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import SelfAttentivePool2d
 from sapool.layers.weighted import crop, upsample_nearest, weighted_average
 from sapool.layers.window import Pair, at_least_float
-from sapool.optional import require
 
 
 def sample_at_offsets(values: Tensor, offsets: Tensor) -> Tensor:

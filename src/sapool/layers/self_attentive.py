@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
-from sapool.layers.banded import pool_in_bands, worth_bands
 from sapool.layers.context import AttendedContext
-from sapool.layers.embedding import embed_and_average
+from sapool.layers.cpu.banded import pool_in_bands, worth_bands
+from sapool.layers.cpu.embedding import embed_and_average
+from sapool.layers.cpu.tiles import convolve_tiles
 from sapool.layers.soft import WindowSoftmax
-from sapool.layers.tiles import convolve_tiles
 from sapool.layers.weighted import (
     WeightedWindow,
     crop,
@@ -119,7 +119,7 @@ class SelfAttentivePool2d(WindowPool2d):
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
         self.patch_size = self.window.stride if patch_size is None else as_pair(patch_size, "patch_size")
         self.num_heads, self.restoration, self.border = num_heads, restoration, border
-        # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.export.passes.affine_gate.
+        # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.passes.network.affine_gate.
         self.gate: Gate | Literal["affine_sigmoid"] = gate
         self.gain, self.combine = gain, combine
         self._check(embed_ratio, max_keys, position, position_size, embedding, init)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sapool.layers.tiles import SpreadTiles, trains_on_cpu
+from sapool.layers.cpu.tiles import SpreadTiles, trains_on_cpu
 from sapool.layers.window import Pair, Window
 
 Form = Literal["pool_first", "pool_once", "general"]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.layers.tiles import TileSums, sum_tiles, trains_on_cpu
+from sapool.layers.cpu.tiles import TileSums, sum_tiles, trains_on_cpu
 
 Pair = tuple[int, int]
 

@@ -1,6 +1,5 @@
 """Predicting TensorFlow Lite Micro's tensor arena: lifetimes, scratch, placement, persistent bytes."""
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.conventions import macs_of
 from sapool.memory.flash import flash_bytes_of
@@ -10,7 +9,8 @@ from sapool.memory.offline import best_offsets
 from sapool.memory.persistent import setup_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of, lower_bound
 from sapool.memory.profile import MemoryProfile, OperatorMemory, profile_graph, profile_tflite
-from sapool.memory.read_tflite import arena_graph_of, read_arena_graph
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite.read import arena_graph_of, read_arena_graph
 
 __all__ = [
     "ArenaGraph",

@@ -27,10 +27,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sapool.memory.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
 from sapool.memory.lifetimes import spans_of
 from sapool.memory.offline import Cluster
 from sapool.memory.planners import ALIGNMENT, Buffer
+from sapool.tflite.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
 
 VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # The operands that may be written over.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sapool.memory.aliasing import clusters_of
-from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import STEPS, Cluster, best_offsets, lower_bound_of
 from sapool.memory.planners import Buffer, head_of
+from sapool.tflite.arena_graph import ArenaGraph
 
 
 def plan_arena(graph: ArenaGraph, *, sharing: bool = True, steps: int = STEPS, seed: int = 0) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.memory.targets import TARGETS, Target, check_memory, read_data
 
 

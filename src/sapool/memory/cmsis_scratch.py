@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Simd, Target
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator
 
 _INT16, _INT32 = 2, 4
 _MVE_LANES = 16  # int8 elements in a Helium register

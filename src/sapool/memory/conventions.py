@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from sapool.memory.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
+from sapool.tflite.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
 
 FLOAT32_BYTES = 4
 
@@ -136,7 +136,7 @@ def _widening(graph: ArenaGraph, place: int) -> float:
 
 
 def macs_of(graph: ArenaGraph, operator: ArenaOperator) -> int:
-    """Return an operator's multiply-accumulates, counted as :func:`sapool.tflite_file.count_macs` counts them."""
+    """Return an operator's multiply-accumulates, counted as :func:`sapool.tflite.file.count_macs` counts them."""
     outputs = math.prod(graph.tensors[operator.outputs[0]].shape) if operator.outputs else 0
     if operator.kind in ("CONV_2D", "FULLY_CONNECTED"):
         return outputs * math.prod(graph.tensors[operator.inputs[1]].shape[1:])

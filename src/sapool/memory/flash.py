@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapool.memory.arena_graph import ArenaGraph
+from sapool.tflite.arena_graph import ArenaGraph
 
 _ALIGNMENT = 16
 # A channel of a constant has a scale (float32) and a zero point (int64).

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.arena_plan import plan_arena
-from sapool.memory.lifetimes import buffers_of, called_graphs, fixed_offsets
+from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.offline import STEPS, Cluster, best_offsets
 from sapool.memory.planners import greedy_offsets, head_of
+from sapool.tflite.arena_graph import ArenaGraph, called_graphs
 
 _Place = tuple[int, int]  # (graph, tensor)
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator
 from sapool.memory.planners import Buffer
 from sapool.memory.scratch import scratch_sizes
+from sapool.tflite.arena_graph import ArenaGraph, called_graphs
 
-# The options that name the graphs a control-flow operator runs, in the order in which the runtime visits them.
-CALLED: dict[str, tuple[str, ...]] = {
-    "IF": ("thenSubgraphIndex", "elseSubgraphIndex"),
-    "CALL_ONCE": ("initSubgraphIndex",),
-    "WHILE": ("condSubgraphIndex", "bodySubgraphIndex"),
-}
 UNUSED = -1
 
 
@@ -57,11 +51,6 @@ class _Lives:
         for tensor in tensors:
             if tensor >= 0:
                 self.last[index][tensor] = self.step
-
-
-def called_graphs(operator: ArenaOperator) -> tuple[int, ...]:
-    """Return the graphs that a control-flow operator runs; () for any other operator."""
-    return tuple(int(operator.options[name]) for name in CALLED.get(operator.kind, ()))
 
 
 def _walked(graph: ArenaGraph) -> _Lives:

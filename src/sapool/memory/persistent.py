@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 from sapool.memory.layouts import BENCHMARK_32, FIRMWARE_32, WHEEL, Layout, Piece
 from sapool.memory.planners import ALIGNMENT
 from sapool.memory.scratch import scratch_sizes
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 # While it sets a model up: a request for scratch, the slots kept free for an operator's own, a buffer's life and plan.
 _REQUEST, _FREE_REQUESTS, _LIFE, _PLAN = 16, 12, 32, 40

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.conventions import conventions_of, in_out_bytes, macs_of
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of
-from sapool.memory.read_tflite import read_arena_graph
-from sapool.tflite_file import TfliteError
+from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite.file import TfliteError
+from sapool.tflite.read import read_arena_graph
 
 _Placed = tuple[Buffer, int]
 

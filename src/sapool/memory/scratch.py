@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from sapool.memory.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
 
 _INT32, _INT64, _POINTER = 4, 8, 8
 _CELL_STATE = 19  # the place of that input of an LSTM

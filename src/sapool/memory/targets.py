@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 
 Kernels = Literal["cmsis-nn", "esp-nn", "reference", "none"]
 Simd = Literal["none", "dsp", "mve"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sapool.memory.arena_graph import ArenaGraph
 from sapool.memory.boards import Board, board_of, get_board
 from sapool.memory.cmsis_scratch import NOT_COUNTED, cmsis_persistent_bytes, kernel_scratch
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
@@ -13,6 +12,7 @@ from sapool.memory.planners import Buffer, greedy_offsets, head_of
 from sapool.memory.profile import MemoryProfile
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Target, get_target
+from sapool.tflite.arena_graph import ArenaGraph
 
 _POINTER_BYTES = 4
 _UNCOUNTED = "the scratch of {core}'s own kernels is not counted: measure on the board"

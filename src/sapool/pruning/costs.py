@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from sapool.deployed import deploy_pool
-from sapool.export.passes import choose_passes
-from sapool.graph import trace
-from sapool.lowering import lower
 from sapool.memory import ArenaGraph, MemoryProfile, macs_of
-from sapool.profiling import profile_memory
+from sapool.networks.traced import trace
+from sapool.networks.tracer import UntraceableModelError
+from sapool.passes import choose_passes
+from sapool.predict.lowering import lower
+from sapool.predict.pool_forms import deploy_pool
+from sapool.predict.profile import profile_memory
 from sapool.pruning.records import Cost
-from sapool.tracer import UntraceableModelError
 
 Size = tuple[int, int, int]
 Passes = str | Sequence[str]

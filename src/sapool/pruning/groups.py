@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sapool.module_surgery import POOL_NAME
-from sapool.optional import require
+from sapool.base.extras import require
+from sapool.planning.module_surgery import POOL_NAME
 from sapool.pruning.pools import channel_repeats, pool_channels, trim_pool
 from sapool.pruning.snapshot import Snapshot
 from sapool.pruning.stand_ins import PoolStandIn, StandIns

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sapool.choices import suggest
-from sapool.optional import require
+from sapool.base.extras import require
+from sapool.base.suggest import suggest
 from sapool.pruning.groups import Scorer
 
 Batches = Iterable[tuple[Tensor, Tensor]]

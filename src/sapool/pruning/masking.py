@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sapool.graph import evaluating
+from sapool.networks.traced import evaluating
 from sapool.pruning.pools import rule_of
 
 Kept = Mapping[str, Mapping[str, Sequence[int]]]

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapool.choices import suggest
-from sapool.graph import InputSize, as_input_size, example_input
+from sapool.base.records import Reporter, SilentReporter
+from sapool.base.suggest import suggest
+from sapool.networks.traced import InputSize, as_input_size, example_input
 from sapool.pruning.costs import Passes, Size, cost_of
 from sapool.pruning.groups import ChannelGroups, KeptChannels
 from sapool.pruning.importance import Batches, Loss, add_gradients, check_importance, make_scorers
@@ -20,7 +21,6 @@ from sapool.pruning.masking import first_difference, mixes_channels
 from sapool.pruning.records import LayerChange, Pruned, PruneRecord
 from sapool.pruning.targets import Pruning
 from sapool.pruning.widths import Widths
-from sapool.records import Reporter, SilentReporter
 
 
 def prune_channels(

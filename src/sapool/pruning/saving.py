@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sapool.optional import require
+from sapool.base.extras import require
+from sapool.base.records import write_bytes_atomically, write_text_atomically
 from sapool.pruning.records import Pruned
 from sapool.pruning.snapshot import is_plain, plain_attributes
-from sapool.records import write_bytes_atomically, write_text_atomically
 
 WEIGHTS, CHANNELS, RECORD = "weights.safetensors", "channels.json", "prune.json"
 _FORMAT = 1

@@ -9,13 +9,13 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
+from sapool.base.records import Reporter
 from sapool.memory import MemoryProfile
-from sapool.profiling import profile_memory
+from sapool.predict.profile import profile_memory
 from sapool.pruning.costs import Passes, Size, count_macs, plain_graph
 from sapool.pruning.groups import ChannelGroup
 from sapool.pruning.sensitivity import Sensitivity, measure_sensitivity
 from sapool.pruning.widths import Widths
-from sapool.records import Reporter
 
 # Of what is alive at the peak, before the network is profiled again: what is predicted in between is linear.
 _ROUND = 0.75

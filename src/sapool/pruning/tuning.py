@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sapool.graph import InputSize
+from sapool.base.records import Reporter, SilentReporter, TrainRecord, record_to_json, write_text_atomically
+from sapool.networks.traced import InputSize
 from sapool.pruning.importance import Batches
 from sapool.pruning.prune import prune_channels
 from sapool.pruning.records import Pruned
-from sapool.records import Reporter, SilentReporter, TrainRecord, record_to_json, write_text_atomically
 from sapool.training import DataSplits, Hardware, TrainConfig, evaluate, load_weights, save_weights, train
 
 # Of the recipe's learning rate: what is there is to be mended, not learned anew.
@@ -71,7 +71,7 @@ class TuneRecord:
 
     @classmethod
     def from_json(cls, text: str) -> TuneRecord:
-        """Read what :func:`sapool.records.record_to_json` wrote.
+        """Read what :func:`sapool.base.records.record_to_json` wrote.
 
         Raises:
             ValueError: the text is no such record.

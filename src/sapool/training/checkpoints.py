@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from sapool.records import write_bytes_atomically
+from sapool.base.records import write_bytes_atomically
 from sapool.training.config import TrainConfig
 
 METRIC = "val_accuracy"

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sapool.graph import evaluating
-from sapool.records import Reporter, TrainRecord
+from sapool.base.records import Reporter, TrainRecord
+from sapool.networks.traced import evaluating
 from sapool.training.classifier import Classifier
 from sapool.training.config import Hardware, TrainConfig, processes
 from sapool.training.data import DataSplits, Images

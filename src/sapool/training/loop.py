@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from sapool.records import Reporter, SilentReporter
+from sapool.base.records import Reporter, SilentReporter
 from sapool.training.checkpoints import (
     METRIC,
     AtomicCheckpoints,

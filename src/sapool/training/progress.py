@@ -10,8 +10,8 @@ import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from sapool.optional import require
-from sapool.records import Reporter
+from sapool.base.extras import require
+from sapool.base.records import Reporter
 from sapool.training.checkpoints import METRIC
 from sapool.training.config import TrainConfig
 

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sapool.choices import suggest
-from sapool.optional import require
+from sapool.base.extras import require
+from sapool.base.suggest import suggest
 from sapool.training.config import TrainConfig
 
 ConfigT = TypeVar("ConfigT", bound=TrainConfig)

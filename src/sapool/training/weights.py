@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from sapool.records import write_bytes_atomically
+from sapool.base.records import write_bytes_atomically
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sapool.export import export_int8
 from sapool.export.health import HealthLimits, HealthReport, check_health
 from sapool.export.health.view import module_path
-from sapool.tflite_file import TfliteError
+from sapool.tflite.file import TfliteError
 from tests.conftest import images, pooled_net
 from tests.export import hand_made
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sapool.export.blame import truncate
 from sapool.export.health import static
 from sapool.export.health.layers import SnrTally, check_snr, layer_table, match_layers
 from sapool.export.health.measured import (
@@ -25,10 +24,11 @@ from sapool.export.health.measured import (
 )
 from sapool.export.health.records import Finding, HealthFigures, HealthLimits, HealthReport, LayerHealth
 from sapool.export.health.view import FileView, ViewOperator, view_file, with_modules
-from sapool.export.interpreters import InterpreterError, run_interpreter, trace_tensors
-from sapool.export.parity import dequantize, quantize_images
-from sapool.graph import evaluating
-from sapool.tflite_file import TensorInfo, input_output, load_tflite
+from sapool.export.runtime.blame import truncate
+from sapool.export.runtime.interpreters import InterpreterError, run_interpreter, trace_tensors
+from sapool.export.runtime.parity import dequantize, quantize_images
+from sapool.networks.traced import evaluating
+from sapool.tflite.file import TensorInfo, input_output, load_tflite
 
 __all__ = ["Finding", "HealthFigures", "HealthLimits", "HealthReport", "LayerHealth", "check_health"]
 

@@ -12,7 +12,7 @@ from sapool.export.health.measured import LEAST_VALUES, Tally
 from sapool.export.health.records import Finding, HealthLimits, LayerHealth
 from sapool.export.health.static import finding
 from sapool.export.health.view import FileView, ViewOperator, ViewTensor
-from sapool.tflite_file import short_name
+from sapool.tflite.file import short_name
 
 # The file pass that turns one into the other keeps the sum.
 _SAME = {"BATCH_MATMUL": "FULLY_CONNECTED"}

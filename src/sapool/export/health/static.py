@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sapool.export.health.records import Finding, HealthLimits, Severity
 from sapool.export.health.view import FileView, ViewOperator
-from sapool.export.interpreters import lacking_operators
+from sapool.export.runtime.interpreters import lacking_operators
 
 
 def finding(

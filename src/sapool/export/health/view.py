@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from sapool.tflite_file import is_constant, operator_names, parse, schema
+from sapool.tflite.file import is_constant, operator_names, parse, schema
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 

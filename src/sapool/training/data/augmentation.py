@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sapool.choices import suggest
-from sapool.optional import require
+from sapool.base.extras import require
+from sapool.base.suggest import suggest
 
 Transform = Callable[[Tensor], Tensor]
 Statistics = tuple[float, float, float]

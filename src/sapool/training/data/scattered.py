@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sapool.optional import require
+from sapool.base.extras import require
 from sapool.training.data.augmentation import Augmentation, Finish
 from sapool.training.data.items import Batch, Item
 from sapool.training.data.source_images import ArrayImages, Labels

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sapool.optional import require
+from sapool.base.extras import require
 
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapool.choices import suggest
+from sapool.base.suggest import suggest
 from sapool.training.data.binary_files import (
     DEBIAN_FASHION,
     FASHION_CLASSES,

@@ -1,0 +1,1 @@
+"""The interpreters: LiteRT's and TensorFlow Lite Micro's, each in a process of its own."""

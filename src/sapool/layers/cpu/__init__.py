@@ -1,0 +1,1 @@
+"""Faster forms of the layers' parts on a CPU."""

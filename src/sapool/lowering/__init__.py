@@ -1,5 +1,0 @@
-"""A traced network as the operators that the converter would write: what memory is predicted from without exporting."""
-
-from sapool.lowering.lower import Changes, lower
-
-__all__ = ["Changes", "lower"]

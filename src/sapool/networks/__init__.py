@@ -1,0 +1,1 @@
+"""Networks by name, and what is known of a network: its trace and its operators."""

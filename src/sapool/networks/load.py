@@ -1,0 +1,79 @@
+"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``authors:ARCHITECTURE``, ``sapool:tiny``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from sapool.base.extras import require
+from sapool.base.suggest import suggest
+from sapool.networks import authors
+from sapool.networks.tiny import TinyNet
+
+
+def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: ``timm:NAME``, ``torchvision:NAME`` (classification), ``authors:ARCHITECTURE`` (the networks of the
+            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny`` (and ``tiny_025``
+            ... ``tiny_200``, of other widths).
+        num_classes: outputs of its classifier.
+        pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
+            its size fits). ``sapool:tiny`` and ``authors:`` have none.
+
+    Returns:
+        The network, in train mode.
+
+    Raises:
+        ValueError: an unknown name (with the nearest ones) or ``num_classes`` under 1.
+        ImportError: the library is not installed; the message names the extra.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    source, _, model = name.partition(":")
+    if source not in _SOURCES or not model:
+        raise ValueError(f"unknown model {name!r}: write {' or '.join(f'{key}:NAME' for key in _SOURCES)}")
+    return _SOURCES[source](model, num_classes, pretrained)
+
+
+def _from_sapool(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise ValueError(f"sapool:{model} has no pretrained weights")
+    _check_known("sapool", model, list(_TINY_WIDTHS))
+    return TinyNet(num_classes, width=_TINY_WIDTHS[model])
+
+
+def _from_timm(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    timm = require("timm", "train", "a timm model")
+    _check_known("timm", model.partition(".")[0], timm.list_models())
+    return timm.create_model(model, pretrained=pretrained, num_classes=num_classes)
+
+
+def _from_torchvision(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    zoo = require("torchvision.models", "train", "a torchvision model")
+    _check_known("torchvision", model, zoo.list_models(module=zoo))
+    return zoo.get_model(model, weights="DEFAULT" if pretrained else None, num_classes=num_classes)
+
+
+def _check_known(source: str, model: str, known: list[str]) -> None:
+    if model not in known:
+        full = f"{source}:{model}"
+        raise ValueError(f"unknown model {full!r}: {suggest(full, [f'{source}:{name}' for name in known])}")
+
+
+def _from_authors(model: str, num_classes: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise ValueError(f"authors:{model} has no pretrained weights here: see sapool.from_authors for single layers")
+    return authors.build(model, num_classes)
+
+
+# Named as timm names MobileNets of other widths.
+_TINY_WIDTHS = {"tiny": 1.0, "tiny_025": 0.25, "tiny_050": 0.5, "tiny_075": 0.75, "tiny_150": 1.5, "tiny_200": 2.0}
+_SOURCES: dict[str, Callable[[str, int, bool], nn.Module]] = {
+    "timm": _from_timm,
+    "torchvision": _from_torchvision,
+    "sapool": _from_sapool,
+    "authors": _from_authors,
+}

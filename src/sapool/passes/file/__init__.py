@@ -1,0 +1,1 @@
+"""Exact rewrites of a converted file."""

@@ -1,0 +1,32 @@
+"""exp(sigmoid(z)) as one affine sigmoid: TensorFlow Lite Micro has no int8 EXP.
+
+``exp(sigmoid(z))`` is within 0.0027 of ``1 + (e - 1) sigmoid(1.02 z - 0.5)``, under half an int8 step of its range
+(1, e). The slope and the shift go into the normalisation in front. Near, not exact: the bound is tested.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sapool.layers import SelfAttentivePool2d
+from sapool.passes.network._modules import modules_of
+
+SLOPE, SHIFT = 1.02, -0.5
+BOUND = 0.0027
+
+
+def use_affine_gate(model: nn.Module, images: Tensor) -> int:
+    """Replace the gate of every self-attentive pool; returns how many."""
+    changed = 0
+    for _, pool in modules_of(model, SelfAttentivePool2d):
+        # Another gain is another curve; normalised, it becomes a soft-max in the window instead.
+        if pool.gate == "exp_sigmoid" and pool.gain == 1 and pool.combine != "context":
+            last = pool.restore if pool.restore_norm is None else pool.restore_norm
+            assert last.bias is not None
+            with torch.no_grad():
+                last.weight.mul_(SLOPE)
+                last.bias.mul_(SLOPE).add_(SHIFT)
+            pool.gate = "affine_sigmoid"
+            changed += 1
+    return changed

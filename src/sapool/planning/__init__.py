@@ -1,0 +1,1 @@
+"""Where a network shrinks, what goes there, and putting it there."""

@@ -1,0 +1,5 @@
+"""A traced network as the operators that the converter would write: what memory is predicted from without exporting."""
+
+from sapool.predict.lowering.lower import Changes, lower
+
+__all__ = ["Changes", "lower"]

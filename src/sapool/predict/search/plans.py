@@ -1,0 +1,398 @@
+"""Plans under a budget: every one of a space predicted, or the best that a guided search finds, ranked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from sapool.base.extras import require
+from sapool.base.records import PoolingPlan, Reporter, SilentReporter
+from sapool.base.suggest import suggest
+from sapool.layers import check_pool_name
+from sapool.memory import (
+    ArenaGraph,
+    arena_graph_of,
+    buffers_of,
+    fixed_offsets,
+    flash_bytes_of,
+    greedy_offsets,
+    head_of,
+    macs_of,
+    tail_bytes,
+)
+from sapool.networks.traced import InputSize, as_input_size
+from sapool.networks.tracer import ShapeDecisionError
+from sapool.passes import FILE_PASSES, apply_file_passes
+from sapool.planning.placement import PLACEMENTS
+from sapool.planning.plan import Stride, supported_sites
+from sapool.predict.search.predictor import Predictor
+from sapool.predict.search.space import AXES, Choice, Space, stride_choices
+from sapool.tflite.skeleton import skeleton_of
+
+# A plan that needs more than so many budgets as converted is not looked at again: tiles save no more.
+_MOST_OVER = 3
+# So many plans are predicted one by one in some ten seconds; in a larger space as many are chosen by optuna.
+MOST_PREDICTED = 1000
+
+
+@dataclass(frozen=True)
+class PlanCandidate:
+    """One plan and what it is predicted to need; bytes on the 64-bit build, as :class:`sapool.ArenaRecord` has them.
+
+    Attributes:
+        plan: the plan.
+        pool: its pooling.
+        placement: where its pools stand.
+        head_bytes: activations and scratch.
+        tail_bytes: persistent data.
+        total_bytes: their sum: held against the RAM budget.
+        flash_bytes: size of the file, estimated.
+        macs: multiply-accumulates of one inference, the pools' too.
+        network_macs: those of the network's own layers: the proxy by which plans are ranked.
+        fits: whether it keeps the budgets.
+    """
+
+    plan: PoolingPlan
+    pool: str
+    placement: str
+    head_bytes: int
+    tail_bytes: int
+    total_bytes: int
+    flash_bytes: int
+    macs: int
+    network_macs: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class PlanSearch:
+    """What a search found.
+
+    Plans are ranked by a proxy for accuracy: among those that fit, the multiply-accumulates that the network's own
+    layers keep (MCUNet, Lin et al., NeurIPS 2020, ranks whole design spaces so: more computation in the same memory is
+    the better network). It says nothing about one pooling against another: ties go to the pooling named first. Train
+    the best of each.
+
+    Attributes:
+        ram_bytes: the budget for the arena's total.
+        flash_bytes: the budget for the file, or None.
+        macs: the budget for multiply-accumulates, or None.
+        space: how many plans there were to choose from.
+        predicted: how many were predicted; the others were impossible, or not looked at.
+        candidates: all that were predicted: what fits first, by rank; then what does not, by how much it is over.
+        front: those that no other plan beats in both RAM and network MACs, by rising RAM.
+    """
+
+    ram_bytes: int
+    flash_bytes: int | None
+    macs: int | None
+    space: int
+    predicted: int
+    candidates: tuple[PlanCandidate, ...]
+    front: tuple[PlanCandidate, ...]
+
+    @property
+    def best(self) -> PlanCandidate | None:
+        """The first that fits, or None."""
+        return self.candidates[0] if self.candidates[0].fits else None
+
+    def best_of(self, pool: str) -> PlanCandidate | None:
+        """The first of one pooling that fits, or None."""
+        return next((c for c in self.candidates if c.fits and c.pool == pool), None)
+
+    def to_json(self) -> str:
+        """Return the search as JSON text."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def search_plans(
+    model: nn.Module,
+    input_size: InputSize,
+    *,
+    ram_bytes: int,
+    flash_bytes: int | None = None,
+    macs: int | None = None,
+    pools: Sequence[str] = ("self_attentive", "avg", "strided"),
+    placements: Sequence[str] = ("block",),
+    input_sizes: Sequence[InputSize] = (),
+    num_heads: Sequence[int] = (1, 2),
+    patch_factors: Sequence[int] = (1, 2),
+    max_keys: Sequence[int] = (256,),
+    strides: Sequence[Sequence[Stride]] = (),
+    pool_sites: Sequence[str] | None = None,
+    pool_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+    trials: int = MOST_PREDICTED,
+    second_looks: int = 0,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> PlanSearch:
+    """Search over strides, pooling and its keywords, placement and input size for plans under a budget.
+
+    The network's whole reduction is kept, unless ``strides`` are given: they move between sites. Memory is predicted,
+    not measured, in milliseconds a plan. A space of at most ``trials`` plans is gone through; of a larger one optuna
+    (NSGA-II on RAM and the proxy) chooses that many.
+
+    Args:
+        model: a network that torch.fx can trace.
+        input_size: an int (square, 3 channels) or (C, H, W).
+        ram_bytes: budget for the arena's total.
+        flash_bytes: budget for the ``.tflite`` file.
+        macs: budget for multiply-accumulates of one inference.
+        pools: poolings to try, in the order of preference.
+        placements: where pools may stand.
+        input_sizes: further input sizes to try.
+        num_heads: heads to try (self-attentive pooling).
+        patch_factors: patches to try, as multiples of what :func:`sapool.make_plan` takes (self-attentive pooling).
+        max_keys: most keys to try (self-attentive pooling).
+        strides: the only strides to try, one entry a site each, as :func:`sapool.make_plan` takes them.
+        pool_sites: the only sites that may hold pools, by name; the others' convolutions do the whole reduction.
+        pool_kwargs: keywords that a pooling always has, by its name; what they fix is not searched.
+        trials: how many plans to predict at most.
+        second_looks: of each pooling, so many plans that are over the RAM budget as the converter writes them are
+            predicted again with all that the export does to the file (tiles, order, offline plan): those that keep most
+            of the network first. A second or more each.
+        seed: of the guided search.
+        reporter: is told the progress.
+
+    Returns:
+        All that was predicted, ranked, and the Pareto front of RAM against MACs.
+
+    Raises:
+        ValueError: unknown pooling, placement or site, a budget under 1, no site to plan, or no possible plan.
+    """
+    _check(ram_bytes, flash_bytes, macs, trials, pools, placements)
+    sites = supported_sites(model, input_size)
+    _check_sites(pool_sites, [site.name for site in sites])
+    fixed = {name: dict(kwargs) for name, kwargs in (pool_kwargs or {}).items()}
+    attention = fixed.get("self_attentive", {})
+    sizes = dict.fromkeys(as_input_size(size) for size in (input_size, *input_sizes))
+    space = Space(
+        tuple(sizes),
+        tuple(dict.fromkeys(pools)),
+        tuple(map(tuple, strides)) or tuple(stride_choices([site.reduction for site in sites])),
+        tuple(placements),
+        (attention["num_heads"],) if "num_heads" in attention else tuple(num_heads),
+        (1,) if "patch_size" in attention else tuple(patch_factors),
+        (attention["max_keys"],) if "max_keys" in attention else tuple(max_keys),
+    )
+    search = _Search(model, ram_bytes, flash_bytes, macs, reporter or SilentReporter())
+    search.pool_sites, search.pool_kwargs = pool_sites, fixed
+    if len(space) <= trials:
+        search.go_through(space)
+    else:
+        search.choose(space, trials, seed)
+    if second_looks:
+        search.look_again(space.pools, second_looks)
+    return search.result(space)
+
+
+def _check(
+    ram_bytes: int,
+    flash_bytes: int | None,
+    macs: int | None,
+    trials: int,
+    pools: Sequence[str],
+    placements: Sequence[str],
+) -> None:
+    for name, value in (("ram_bytes", ram_bytes), ("flash_bytes", flash_bytes), ("macs", macs), ("trials", trials)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not pools or not placements:
+        raise ValueError("pools and placements must name at least one each")
+    for pool in pools:
+        check_pool_name(pool)
+    for placement in placements:
+        if placement not in PLACEMENTS:
+            raise ValueError(f"unknown placement {placement!r}: choose from {', '.join(PLACEMENTS)}")
+
+
+def _check_sites(pool_sites: Sequence[str] | None, known: Sequence[str]) -> None:
+    for name in pool_sites or ():
+        if name not in known:
+            raise ValueError(f"the network has no site {name!r}: {suggest(name, known)}")
+
+
+class _Search:
+    """Predicts plans, each once, and keeps what it found."""
+
+    def __init__(
+        self, model: nn.Module, ram_bytes: int, flash_bytes: int | None, macs: int | None, reporter: Reporter
+    ) -> None:
+        self.model, self.reporter = model, reporter
+        self.ram_bytes, self.flash_bytes, self.macs = ram_bytes, flash_bytes, macs
+        self.pool_sites: Sequence[str] | None = None
+        self.pool_kwargs: dict[str, dict[str, Any]] = {}
+        self._predictors: dict[tuple[int, int, int], Predictor] = {}
+        self.found: dict[Choice, PlanCandidate | None] = {}
+        self.refused = ""
+
+    def go_through(self, space: Space) -> None:
+        """Predict every plan."""
+        self._report(space, len(space), ((choice, self.predict(choice)) for choice in space))
+
+    def choose(self, space: Space, trials: int, seed: int) -> None:
+        """Let optuna choose which plans to predict."""
+        optuna = require("optuna", "search", "searching a space this large")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.NSGAIISampler(seed=seed)
+        study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+
+        def one(_: int) -> tuple[Choice, PlanCandidate | None]:
+            trial = study.ask()
+            choice = _suggested(trial, space)
+            made = self.predict(choice)
+            if made is None:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, (max(made.total_bytes, self.ram_bytes), made.network_macs))
+            return choice, made
+
+        self._report(space, trials, map(one, range(trials)))
+
+    def _report(self, space: Space, count: int, work: Iterable[tuple[Choice, PlanCandidate | None]]) -> None:
+        self.reporter.start(f"{count:,} of {len(space):,} plans", count)
+        try:
+            for choice, made in work:
+                said = "impossible" if made is None else f"{made.total_bytes:,} bytes"
+                self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {said}")
+        finally:
+            self.reporter.finish()
+
+    def look_again(self, pools: Sequence[str], most: int) -> None:
+        """Predict as they are exported the plans that only the RAM budget rules out, the largest networks first."""
+        chosen: list[tuple[Choice, PlanCandidate]] = []
+        for pool in pools:
+            over = [(choice, c) for choice, c in self.found.items() if c and choice.pool == pool and self._may_fit(c)]
+            chosen += sorted(over, key=lambda pair: (-pair[1].network_macs, pair[1].total_bytes))[:most]
+        self.reporter.start(f"{len(chosen):,} plans as they are exported", len(chosen))
+        try:
+            for choice, candidate in chosen:
+                made = self._candidate(choice, candidate.plan, self._exported(choice, candidate.plan))
+                # The proxy counts the network, not what tiles compute twice.
+                self.found[choice] = replace(made, network_macs=candidate.network_macs)
+                self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {made.total_bytes:,} bytes")
+        finally:
+            self.reporter.finish()
+
+    def _may_fit(self, c: PlanCandidate) -> bool:
+        others = _shares(0, c.flash_bytes, c.macs, self.ram_bytes, self.flash_bytes, self.macs)
+        tiled = c.tail_bytes < self.ram_bytes < c.total_bytes <= _MOST_OVER * self.ram_bytes
+        return tiled and max(others, default=0.0) <= 1
+
+    def _exported(self, choice: Choice, plan: PoolingPlan) -> ArenaGraph:
+        file = skeleton_of(self._predictors[choice.size].graph(plan))
+        apply_file_passes(file, tuple(FILE_PASSES))
+        return arena_graph_of(file)
+
+    def predict(self, choice: Choice) -> PlanCandidate | None:
+        """Return a choice's plan and what it needs, or None where it is impossible."""
+        if choice not in self.found:
+            try:
+                self.found[choice] = self._predict(choice)
+            except (ValueError, ShapeDecisionError) as error:
+                self.found[choice], self.refused = None, str(error)
+        return self.found[choice]
+
+    def _predict(self, choice: Choice) -> PlanCandidate:
+        if choice.size not in self._predictors:
+            self._predictors[choice.size] = Predictor(self.model, choice.size)
+        predictor = self._predictors[choice.size]
+        kwargs = choice.keywords() | self.pool_kwargs.get(choice.pool, {})
+        plan = predictor.plan(choice.pool, self._spread(choice, predictor), choice.placement, kwargs)
+        if choice.patch_factor not in (None, 1):
+            plan = _with_larger_patches(plan, choice.patch_factor or 1)
+        return self._candidate(choice, plan, predictor.graph(plan))
+
+    def _spread(self, choice: Choice, predictor: Predictor) -> list[Stride]:
+        """Return a choice's strides, whole on the convolution where no pool may stand."""
+        sites = predictor.sites
+        if self.pool_sites is None or len(choice.strides) != len(sites):
+            return list(choice.strides)  # a wrong number is refused, with its reason, where plans are made
+        return [
+            stride if isinstance(stride, tuple) or site.name in self.pool_sites else (stride, 1)
+            for site, stride in zip(sites, choice.strides, strict=True)
+        ]
+
+    def _candidate(self, choice: Choice, plan: PoolingPlan, graph: ArenaGraph) -> PlanCandidate:
+        buffers = buffers_of(graph)
+        head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
+        tail, flash = tail_bytes(graph), flash_bytes_of(graph)
+        counted = [(operator.module, macs_of(graph, operator)) for operator in graph.operators]
+        macs = sum(count for _, count in counted)
+        return PlanCandidate(
+            plan=plan,
+            pool=choice.pool,
+            placement=choice.placement,
+            head_bytes=head,
+            tail_bytes=tail,
+            total_bytes=head + tail,
+            flash_bytes=flash,
+            macs=macs,
+            network_macs=sum(count for module, count in counted if not module.startswith("pools.")),
+            fits=max(_shares(head + tail, flash, macs, self.ram_bytes, self.flash_bytes, self.macs)) <= 1,
+        )
+
+    def result(self, space: Space) -> PlanSearch:
+        """Rank what was found.
+
+        Raises:
+            ValueError: nothing was possible.
+        """
+        made = [candidate for candidate in self.found.values() if candidate is not None]
+        if not made:
+            raise ValueError(f"no plan is possible: {self.refused}")
+        ranked = sorted(made, key=self._rank(space.pools))
+        return PlanSearch(
+            self.ram_bytes, self.flash_bytes, self.macs, len(space), len(made), tuple(ranked), pareto_front(ranked)
+        )
+
+    def _rank(self, pools: Sequence[str]) -> Callable[[PlanCandidate], Any]:
+        def key(c: PlanCandidate) -> Any:
+            over = max(
+                _shares(c.total_bytes, c.flash_bytes, c.macs, self.ram_bytes, self.flash_bytes, self.macs), default=0.0
+            )
+            return (not c.fits, 0.0 if c.fits else over, -c.network_macs, pools.index(c.pool), c.total_bytes)
+
+        return key
+
+
+def _suggested(trial: Any, space: Space) -> Choice:
+    """Let a trial choose on every axis; optuna is given places in a list, as it takes no tuples."""
+    pool = trial.suggest_categorical("pool", space.pools)
+    values = []
+    for axis, options in zip(AXES, space.options(pool), strict=True):
+        # The same axis must always have the same options; what a pooling has no use for is not asked.
+        several = axis != "pool" and len(options) > 1
+        values.append(options[trial.suggest_int(axis, 0, len(options) - 1) if several else 0])
+    return Choice(**dict(zip(AXES, values, strict=True)))
+
+
+def _with_larger_patches(plan: PoolingPlan, factor: int) -> PoolingPlan:
+    sites = tuple(
+        replace(site, kwargs=site.kwargs | {"patch_size": site.kwargs["patch_size"] * factor})
+        if "patch_size" in site.kwargs
+        else site
+        for site in plan.sites
+    )
+    return replace(plan, sites=sites)
+
+
+def _shares(
+    total: int, flash: int, macs: int, ram_bytes: int, flash_bytes: int | None, most_macs: int | None
+) -> list[float]:
+    """Return what is used of every budget that there is, as a share."""
+    used = ((total, ram_bytes), (flash, flash_bytes), (macs, most_macs))
+    return [amount / budget for amount, budget in used if budget is not None]
+
+
+def pareto_front(candidates: Sequence[PlanCandidate]) -> tuple[PlanCandidate, ...]:
+    """Return those that no other beats in RAM and network MACs both, by rising RAM; of equals the first."""
+    front: list[PlanCandidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.total_bytes, -c.network_macs)):
+        if not front or candidate.network_macs > front[-1].network_macs:
+            front.append(candidate)
+    return tuple(front)

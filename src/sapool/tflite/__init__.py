@@ -1,0 +1,1 @@
+"""TensorFlow Lite files: reading, one typed graph, edits, a verifier, writing."""

@@ -1,0 +1,8 @@
+"""The whole way: a network, data and a RAM budget in; an int8 model proven to fit out."""
+
+from sapool.workflows.fit.config import FitConfig, format_kib
+from sapool.workflows.fit.summary import FitSummary, claim_folder, fit
+from sapool.workflows.fit.ways import Way
+from sapool.workflows.running import FolderConflictError
+
+__all__ = ["FitConfig", "FitSummary", "FolderConflictError", "Way", "claim_folder", "fit", "format_kib"]

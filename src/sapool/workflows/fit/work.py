@@ -1,0 +1,196 @@
+"""What every way of one ``fit`` shares, and how one way is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
+from sapool.base.records import write_text_atomically as write
+from sapool.networks.load import load_model
+from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
+from sapool.pruning.saving import save_pruned
+from sapool.training import DataSplits, load_data
+from sapool.workflows.fit.config import FitConfig, format_kib
+from sapool.workflows.fit.ways import Way
+from sapool.workflows.running import (
+    TRAINING,
+    Task,
+    finished_record,
+    join_strides,
+    measure_untrained,
+    read_held,
+    run_planned,
+    train_once,
+    write_record,
+)
+
+# Of the epochs: what a fine-tuning behind the pruning takes.
+_TUNING_SHARE = 4
+
+
+class Work:
+    """What every way of one ``fit`` shares.
+
+    Args:
+        config: of the fit.
+        folder: of its results.
+        reporter: is told the progress.
+        environment: of this machine.
+    """
+
+    def __init__(self, config: FitConfig, folder: Path, reporter: Reporter, environment: dict[str, str]) -> None:
+        self.config, self.folder, self.reporter, self.environment = config, folder, reporter, environment
+        self.data: Callable[[int], DataSplits] = cache(partial(_load, config))
+
+    def fresh_model(self) -> nn.Module:
+        """Return the network with the initial weights that the seed gives, the same for every way."""
+        torch.manual_seed(self.config.seed)
+        return load_model(self.config.model, self.data(self.config.input_size).num_classes)
+
+    def planned(self, plan: PoolingPlan) -> nn.Module:
+        """Return the network with a plan in it and first weights."""
+        model = self.fresh_model()
+        torch.manual_seed(self.config.seed)
+        return replan(model, plan)
+
+    def plan(self, model: nn.Module, way: Way) -> list[Candidate]:
+        """Return the measured candidates of one way: read back if they are there.
+
+        Raises:
+            ValueError: the network can't be planned at the way's size.
+        """
+        path = self.folder / way.name / "candidates.json"
+        if path.is_file():
+            return read_held(path, _candidates_from_json)
+        self.reporter.stage(f"{way.name}: looking for strides that fit {format_kib(self.config.ram_bytes)} of RAM")
+        tried = first_fitting_plan(
+            model,
+            way.input_size,
+            way.pool,
+            ram_bytes=self.config.ram_bytes,
+            flash_bytes=self.config.flash_bytes,
+            measure=partial(self._measure_untrained, way.input_size),
+        )
+        write(path, json.dumps([asdict(candidate) for candidate in tried], indent=2))
+        write(self.folder / way.name / "plan.json", self.closest(tried).plan.to_json())
+        return tried
+
+    def closest(self, tried: list[Candidate]) -> Candidate:
+        """Return the candidate that fits, or is over its budgets by the least share."""
+        return closest(tried, self.config.ram_bytes, self.config.flash_bytes)
+
+    def _measure_untrained(self, size: int, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
+        arena = measure_untrained(model, self.data(size))
+        verdict = "fits" if arena.fits(self.config.ram_bytes, self.config.flash_bytes) else "does not fit"
+        self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
+        return arena
+
+    def run(self, way: Way, tried: list[Candidate]) -> tuple[RunRecord, nn.Module]:
+        """Return the record of a way by strides, and its network: read back, or train, export and measure."""
+        chosen, folder = self.closest(tried), self.folder / way.name
+        model = self.planned(chosen.plan)
+        held = self._finished(way)
+        if held is not None:
+            return held, model
+        task = self._task(way, chosen, tried)
+        if not chosen.fits:  # not worth training: its record says by how much it misses
+            return write_record(task, model, {"fits": False, "arena": chosen.arena}, folder), model
+        return run_planned(task, model, self.data(way.input_size), folder, self.reporter), model
+
+    def run_pruned(self, way: Way, rung: Candidate, tried: list[Candidate]) -> tuple[RunRecord, nn.Module | None]:
+        """Return the record of a way by pruning, and the pruned network (None where none can be small enough).
+
+        The network is trained at the rung's strides, which don't fit, pruned to the budget and fine-tuned with itself
+        unpruned as teacher.
+        """
+        from sapool.pruning import load_pruned
+
+        folder, model = self.folder / way.name, self.planned(rung.plan)
+        held = self._finished(way)
+        if held is not None:
+            return held, load_pruned(model, folder) if held.fits else None
+        task = self._task(way, rung, tried)
+        try:
+            pruned = self._prune(way, task, model, folder)
+        except ValueError as error:  # the least possible is over the budget
+            self.reporter.stage(f"{way.name}: {error}")
+            return write_record(task, model, {"fits": False, "arena": rung.arena}, folder), None
+        return run_planned(task, pruned, self.data(way.input_size), folder, self.reporter), pruned
+
+    def _prune(self, way: Way, task: Task, model: nn.Module, folder: Path) -> nn.Module:
+        """Train ``model``, prune it and fine-tune; what is finished in ``folder`` is read back."""
+        from sapool.pruning import prune_channels
+        from sapool.pruning.tuning import prune_and_tune, tuning_recipe
+
+        data, recipe = self.data(way.input_size), task.recipe
+        if not (folder / "unpruned").exists():  # whether it can be small enough, before it is trained
+            prune_channels(model.eval(), way.input_size, ram_bytes=task.ram_bytes)
+            model.train()
+        trained = train_once(task, model, data, folder / "unpruned", self.reporter)
+        tuning = tuning_recipe(recipe, max(1, recipe.epochs // _TUNING_SHARE))
+        self.reporter.stage(f"{way.name}: pruning to {format_kib(task.ram_bytes)} of RAM")
+        tuned = prune_and_tune(
+            model,
+            way.input_size,
+            data,
+            folder / "pruning",
+            recipe=tuning,
+            teacher=True,
+            reporter=self.reporter,
+            ram_bytes=task.ram_bytes,
+        )
+        last = tuned.record.steps[-1]
+        save_pruned(tuned.pruned, self.planned(task.plan), folder)
+        write(folder / "tuning.json", record_to_json(tuned.record))
+        done = TrainRecord(
+            epochs=trained.epochs + tuning.epochs,
+            best_epoch=trained.epochs + (last.best_epoch or 0),
+            val_accuracy=tuned.record.val_accuracy,
+            test_accuracy=tuned.record.test_accuracy,
+            train_seconds=trained.train_seconds + last.train_seconds,
+        )
+        # With the weights, this tells run_planned that nothing is left to train.
+        write(folder / TRAINING, record_to_json(done))
+        return tuned.pruned.model
+
+    def _finished(self, way: Way) -> RunRecord | None:
+        folder = self.folder / way.name
+        held = finished_record(folder)
+        if held is not None:
+            self.reporter.stage(f"{way.name}: finished before, read from {folder / 'record.json'}")
+        return held
+
+    def _task(self, way: Way, chosen: Candidate, tried: list[Candidate]) -> Task:
+        return Task(
+            name=way.name,
+            plan=chosen.plan,
+            recipe=self.config.recipe(),
+            ram_bytes=self.config.ram_bytes,
+            flash_bytes=self.config.flash_bytes,
+            config=asdict(self.config),
+            environment=self.environment,
+            pool=way.pool,
+            tried=tuple({"strides": list(c.plan.strides), "total_bytes": c.arena.total_bytes} for c in tried),
+        )
+
+
+def _load(config: FitConfig, size: int) -> DataSplits:
+    return load_data(config.data, size, epochs=config.epochs, seed=config.seed)
+
+
+def _candidates_from_json(text: str) -> list[Candidate]:
+    held: list[dict[str, Any]] = json.loads(text)
+    return [
+        Candidate(
+            PoolingPlan.from_json(json.dumps(entry["plan"])), ArenaRecord.from_dict(entry["arena"]), bool(entry["fits"])
+        )
+        for entry in held
+    ]

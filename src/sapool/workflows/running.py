@@ -1,0 +1,372 @@
+"""One planned network, from its first weights to a measured int8 model in a folder; what is there is not done again."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+from sapool.base.records import (
+    ArenaRecord,
+    PoolingPlan,
+    Reporter,
+    RunRecord,
+    TrainRecord,
+    record_to_json,
+    write_text_atomically,
+)
+from sapool.export import (
+    check_parity,
+    export_int8,
+    measure_arena,
+    measure_latency,
+    model_header,
+    randomize_norms,
+    run_images,
+)
+from sapool.training import DataSplits, Hardware, TrainConfig, gather, load_weights, save_weights, train
+
+WEIGHTS, TRAINING = "weights.safetensors", "training.json"
+PARITY_IMAGES = 16
+# Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
+PARITY_LIMIT_STEPS = 1
+_IMAGES_AT_ONCE = 1000
+
+Images = Dataset[tuple[Tensor, int]]
+T = TypeVar("T")
+
+
+class FolderConflictError(ValueError):
+    """The output folder holds results of another configuration."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run is: a plan, the recipe it is trained by and the budgets it is held against.
+
+    Attributes:
+        name: what messages call the run.
+        plan: the plan that is in the network.
+        recipe: how it is trained.
+        ram_bytes: budget for the arena.
+        flash_bytes: budget for the file, or None.
+        config: the whole configuration, kept in the record.
+        environment: versions, device, commit.
+        pool: the pooling.
+        tried: plans that were measured before this one: strides and arena total in bytes.
+        int8_images: how many images of validation and of test the int8 model classifies, evenly spaced; None: all.
+        hardware: what training runs on, or None for what there is.
+    """
+
+    name: str
+    plan: PoolingPlan
+    recipe: TrainConfig
+    ram_bytes: int
+    flash_bytes: int | None
+    config: dict[str, Any]
+    environment: dict[str, str]
+    pool: str
+    tried: tuple[dict[str, Any], ...] = ()
+    int8_images: int | None = None
+    hardware: Hardware | None = None
+
+
+def run_planned(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> RunRecord:
+    """Train, quantise and measure a planned network, and write its record.
+
+    A run that was cut off goes on: behind its last finished epoch, or behind its training.
+
+    Args:
+        task: what to do.
+        model: the network with the plan in it and its first weights; changed in place.
+        data: the splits.
+        folder: gets ``weights.safetensors``, ``training.json``, ``model.tflite``, ``model.h`` and, last of all,
+            ``record.json``.
+        reporter: is told the stages and progress.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+        ExportError: the network can't be exported.
+        InterpreterError: an interpreter refuses the file.
+        KeyboardInterrupt: Ctrl-C; the same call goes on later.
+    """
+    trained = train_once(task, model, data, folder, reporter)
+    deployed = _deploy(task, model, data, folder, reporter)
+    reporter.stage(
+        f"{task.name}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
+        f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
+    )
+    measured = {
+        "float_val_accuracy": trained.val_accuracy,
+        "float_test_accuracy": trained.test_accuracy,
+        "best_epoch": trained.best_epoch,
+        "train_seconds": trained.train_seconds,
+        **deployed,
+    }
+    return write_record(task, model, measured, folder)
+
+
+def write_record(task: Task, model: nn.Module, measured: dict[str, Any], folder: Path) -> RunRecord:
+    """Write and return a run's record; ``measured`` holds its arena, whether it fits and whatever else is known."""
+    arena: ArenaRecord = measured["arena"]
+    record = RunRecord(
+        pool=task.pool,
+        strides=task.plan.strides,
+        plan=task.plan,
+        head_bytes=arena.head_bytes,
+        tail_bytes=arena.tail_bytes,
+        total_bytes=arena.total_bytes,
+        flash_bytes=arena.flash_bytes,
+        parameters=sum(p.numel() for p in model.parameters()),
+        tried=task.tried,
+        config=task.config,
+        environment=task.environment,
+        **measured,
+    )
+    write_text_atomically(folder / "record.json", record_to_json(record))
+    return record
+
+
+def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
+    """Return the record of a run that is finished and, with ``files``, whose promised files are all there, else None.
+
+    Raises:
+        ValueError: the record is damaged; the message names it.
+    """
+    path = folder / "record.json"
+    if not path.is_file():
+        return None
+    record = read_held(path, RunRecord.from_json)
+    return record if not files or record.export is None or _has_model(folder, record.flash_bytes) else None
+
+
+def _has_model(folder: Path, flash_bytes: int) -> bool:
+    """Whether model and header are there, and the model is as long as it was measured to be."""
+    model, header = folder / "model.tflite", folder / "model.h"
+    return model.is_file() and header.is_file() and model.stat().st_size == flash_bytes
+
+
+def read_finished(path: Path, parts: Collection[str]) -> dict[str, Any]:
+    """Read the record of a finished run, an object with at least these ``parts``.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+
+    def parse(text: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(text)
+        if missing := [part for part in parts if part not in record]:
+            raise ValueError(f"no {missing[0]!r} in it")
+        return record
+
+    return read_held(path, parse)
+
+
+def read_held(path: Path, parse: Callable[[str], T]) -> T:
+    """Read a file of an earlier call.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+    try:
+        return parse(path.read_text())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it and say the same command again") from None
+
+
+def measure_untrained(model: nn.Module, data: DataSplits) -> ArenaRecord:
+    """Return the arena that a planned network needs, before it is trained; the network is left as it is.
+
+    Raises:
+        ExportError: the network can't be exported.
+        InterpreterError: TensorFlow Lite Micro refuses the file.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "candidate.tflite"
+        export_int8(randomize_norms(copy.deepcopy(model)), data.calibration(4), path)
+        return measure_arena(path)
+
+
+def claim_folder(folder: Path, wanted: dict[str, Any], command: str) -> None:
+    """Write a configuration into an empty folder as ``config.json``, or check that it is the one there.
+
+    Raises:
+        FolderConflictError: the folder holds another configuration, or files of another program.
+    """
+    path = folder / "config.json"
+    wanted = json.loads(json.dumps(wanted))
+    if path.is_file():
+        _check_same(path, wanted)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderConflictError(f"{folder} exists and is no folder of {command}; choose another --out")
+    write_text_atomically(path, json.dumps(wanted, indent=2))
+
+
+@contextmanager
+def claimed(folder: Path, wanted: dict[str, Any], command: str) -> Iterator[None]:
+    """Claim a folder for a training run; a start that fails at once leaves nothing, so a corrected one can have it.
+
+    Raises:
+        FolderConflictError: as :func:`claim_folder`, or another process is at work in it.
+    """
+    ours = not folder.exists()
+    claim_folder(folder, wanted, command)
+    with _alone_in(folder):
+        try:
+            yield
+        except ValueError:
+            if ours and not any((folder / "checkpoints").glob("*.ckpt")):
+                shutil.rmtree(folder)
+            raise
+
+
+# A loader's worker outlives its killed parent for seconds: it must not keep the parent's folder locked.
+_locks: set[int] = set()
+
+
+def _forget_locks() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock a folder as long as this process works in it; a kill unlocks it too."""
+    handle = os.open(folder, os.O_RDONLY)
+    _locks.add(handle)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderConflictError(
+                f"{folder}: another process is at work in it; wait for that one, or choose another --out"
+            ) from None
+        except OSError:
+            pass  # some network file systems lock no folders: then nobody is told
+        yield
+    finally:
+        if handle in _locks:  # else this is a child, which has closed it
+            _locks.remove(handle)
+            os.close(handle)
+
+
+def _check_same(path: Path, wanted: dict[str, Any]) -> None:
+    try:
+        held = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
+    different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
+    if different:
+        key = different[0]
+        was, now = held.get(key) if isinstance(held, dict) else held, wanted[key]
+        while isinstance(was, dict) and isinstance(now, dict):  # a whole recipe or plan is no readable line
+            inner = next(k for k in [*now, *was] if k not in was or k not in now or was[k] != now[k])
+            key, was, now = f"{key}.{inner}", was.get(inner), now.get(inner)
+        raise FolderConflictError(
+            f"{path.parent} holds results of another configuration ({key} is {_short(was)} there, {_short(now)} here); "
+            "choose another --out, or remove that folder"
+        )
+
+
+def _short(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= 80 else f"{said[:77]}..."
+
+
+def data_options(recipe: TrainConfig) -> dict[str, Any]:
+    """Return what a recipe asks of the data: augmentation and normalisation, as keywords of ``load_data``."""
+    return {"augment": recipe.augment, "mean": recipe.mean, "std": recipe.std}
+
+
+def describe_processor() -> str:
+    """Return the name of the processor that times are measured on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def train_once(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> TrainRecord:
+    """Train ``model``, or load what an earlier call trained; it ends in eval mode.
+
+    The folder gets ``weights.safetensors`` and, when they are complete, ``training.json``.
+    """
+    done, weights = folder / TRAINING, folder / WEIGHTS
+    if done.is_file() and weights.is_file():
+        load_weights(model, weights)
+        model.eval()
+        return read_held(done, lambda text: TrainRecord(**json.loads(text)))
+    reporter.stage(f"{task.name}: training {task.recipe.epochs} epochs of {data.images_per_epoch:,} images")
+    name = f"training {task.name}"
+    outcome = train(model, data, task.recipe, folder, reporter=reporter, name=name, hardware=task.hardware)
+    # Weights first: training.json says that they are complete.
+    save_weights(model, weights)
+    write_text_atomically(done, record_to_json(outcome))
+    return outcome
+
+
+def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Export, measure, compare the two interpreters, and classify validation and test in int8."""
+    path = folder / "model.tflite"
+    reporter.stage(f"{task.name}: quantising to int8 and measuring on TensorFlow Lite Micro")
+    export = export_int8(model, data.calibration(), path)
+    arena = measure_arena(path)
+    write_text_atomically(path.with_suffix(".h"), model_header(path.read_bytes(), arena))
+    parity = check_parity(path, gather(data.test, PARITY_IMAGES)[0])
+    if parity.max_steps > PARITY_LIMIT_STEPS:
+        reporter.stage(
+            f"{task.name}: TFLM differs from LiteRT by {parity.max_steps} int8 steps, over the limit of "
+            f"{PARITY_LIMIT_STEPS}: counted as not fitting"
+        )
+    return {
+        "fits": parity.max_steps <= PARITY_LIMIT_STEPS and arena.fits(task.ram_bytes, task.flash_bytes),
+        "arena": arena,
+        "export": export,
+        "macs": export.macs,
+        "int8_val_accuracy": int8_accuracy(path, data.val, task.int8_images),
+        "int8_test_accuracy": int8_accuracy(path, data.test, task.int8_images),
+        "parity_steps": parity.max_steps,
+        "parity_images": parity.images,
+        "latency_ms": measure_latency(path),
+        "latency_device": describe_processor(),
+    }
+
+
+def int8_accuracy(path: Path, images: Images, most: int | None = None) -> float:
+    """Return the share of a split that a ``.tflite`` classifies rightly, run by LiteRT's reference kernels.
+
+    Args:
+        path: the file.
+        images: items (image, class).
+        most: take so many, evenly spaced (a split is often sorted by class), or None for all.
+    """
+    total = len(images)  # type: ignore[arg-type]
+    count = total if most is None else min(most, total)
+    chosen = [place * total // count for place in range(count)]
+    right = 0
+    for start in range(0, count, _IMAGES_AT_ONCE):
+        inputs, labels = gather(Subset(images, chosen[start : start + _IMAGES_AT_ONCE]))
+        right += int((torch.from_numpy(run_images(path, inputs)).argmax(1) == labels).sum())
+    return right / count
+
+
+def join_strides(strides: Sequence[Any]) -> str:
+    """Return strides as ``4,2,1``."""
+    return ",".join(str(stride) for stride in strides)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sapool.passes.file.tidy import merged_turn, tidy_graph
+from sapool.tflite.file import pack, parse
+from tests.memory.handmade import Graph, Op, Tensor, build, constant, weights
+from tests.passes.running import kinds_of, run_tflm
+
+
+def tidied(*graphs: Graph, **kwargs: Any) -> tuple[Any, Any, int]:
+    """Return the model before, after, and how many places changed."""
+    data = build(*graphs, **kwargs)
+    after = parse(data)
+    changed = tidy_graph(after)
+    return parse(data), after, changed
+
+
+@pytest.mark.slow
+def test_an_exported_pool_keeps_one_turn_and_its_outputs(untidy: bytes) -> None:
+    before, after = parse(untidy), parse(untidy)
+    assert tidy_graph(after) > 0
+    assert kinds_of(before)["TRANSPOSE"] == 3
+    assert kinds_of(before)["RESHAPE"] == 5
+    # The keys as a matrix, and the same turned: the right-hand sides of the two products.
+    assert (kinds_of(after)["TRANSPOSE"], kinds_of(after)["RESHAPE"]) == (1, 1)
+    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
+    np.testing.assert_array_equal(got, expected)
+    assert smaller.tail_bytes < arena.tail_bytes
+    assert smaller.head_bytes <= arena.head_bytes
+    assert tidy_graph(parse(pack(after))) == 0  # nothing is left to do
+
+
+@pytest.mark.slow
+def test_many_heads_take_one_split_and_their_outputs_stay(many_heads: bytes) -> None:
+    before, after = parse(many_heads), parse(many_heads)
+    tidy_graph(after)
+    assert kinds_of(before)["SLICE"] == 8
+    assert (kinds_of(after)["SLICE"], kinds_of(after)["SPLIT"]) == (0, 1)
+    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
+    np.testing.assert_array_equal(got, expected)
+    assert smaller.total_bytes < arena.total_bytes
+
+
+def chain(shapes: list[tuple[int, ...]], orders: list[list[int]]) -> Graph:
+    """LOGISTIC, a TRANSPOSE for each order, LOGISTIC; the shapes are those between."""
+    tensors = [Tensor(shapes[0])] + [Tensor(s, scales=(1 / 256,), zero=-128) for s in (*shapes, shapes[-1])]
+    ops = [Op("LOGISTIC", [0], [1])]
+    for i, order in enumerate(orders):
+        tensors.append(constant(order))
+        ops.append(Op("TRANSPOSE", [1 + i, len(tensors) - 1], [2 + i]))
+    last = len(shapes) + 1
+    return Graph(tensors, [*ops, Op("LOGISTIC", [last - 1], [last])], [0], [last])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "orders", "left"),
+    [
+        ([(1, 2, 3, 4), (1, 4, 2, 3), (1, 2, 3, 4)], [[0, 3, 1, 2], [0, 2, 3, 1]], {}),
+        ([(1, 2, 3, 4), (1, 4, 2, 3), (1, 3, 4, 2)], [[0, 3, 1, 2], [0, 3, 1, 2]], {"TRANSPOSE": 1}),
+        ([(1, 2, 1, 4), (1, 1, 2, 4)], [[0, 2, 1, 3]], {"RESHAPE": 1}),
+        ([(1, 2, 3, 4), (1, 3, 2, 4)], [[0, 2, 1, 3]], {"TRANSPOSE": 1}),
+    ],
+)
+def test_turns_that_cancel_or_move_nothing_go(
+    shapes: list[tuple[int, ...]], orders: list[list[int]], left: dict[str, int]
+) -> None:
+    before, after, _ = tidied(chain(shapes, orders))
+    found = {kind: n for kind, n in kinds_of(after).items() if kind != "LOGISTIC"}
+    assert found == left
+    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+@pytest.mark.parametrize("kind", ["MEAN", "SUM"])
+@pytest.mark.parametrize(("order", "axes", "left"), [((0, 3, 1, 2), (2, -1), 0), ((0, 3, 2, 1), (3,), 1)])
+def test_a_mean_needs_no_turn_unless_what_is_left_is_turned(
+    kind: str, order: tuple[int, ...], axes: tuple[int, ...], left: int
+) -> None:
+    shape = (1, 2, 3, 4)
+    turned = tuple(shape[i] for i in order)
+    result = tuple(n for i, n in enumerate(turned) if i not in {axis % 4 for axis in axes})
+    tensors = [Tensor(shape), constant(order), Tensor(turned), constant(axes), Tensor(result, scales=(0.7,), zero=3)]
+    ops = [Op("TRANSPOSE", [0, 1], [2]), Op(kind, [2, 3], [4], ("ReducerOptions", {"keepDims": False}))]
+    before, after, _ = tidied(Graph(tensors, ops, [0], [4]))
+    assert kinds_of(after)["TRANSPOSE"] == left
+    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+def test_a_turn_that_somebody_else_reads_stays() -> None:
+    graph = chain([(1, 2, 3, 4), (1, 4, 2, 3), (1, 3, 4, 2)], [[0, 3, 1, 2], [0, 3, 1, 2]])
+    graph.tensors.append(Tensor((1, 4, 2, 3), scales=(1 / 256,), zero=-128))
+    graph.ops.append(Op("LOGISTIC", [2], [len(graph.tensors) - 1]))
+    graph.outputs = [*graph.outputs, len(graph.tensors) - 1]
+    _, after, _ = tidied(graph)
+    assert kinds_of(after)["TRANSPOSE"] == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 2, 3, 4), (2, 1, 3, 1)])
+def test_a_merged_turn_orders_the_bytes_alike(shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape)).reshape(shape)
+    for order in itertools.permutations(range(len(shape))):
+        merged, shorter = merged_turn(shape, order)
+        turned = values.reshape(merged).transpose(shorter) if merged else values
+        np.testing.assert_array_equal(turned.ravel(), values.transpose(order).ravel())
+
+
+def test_equal_constants_are_stored_once_and_unused_tensors_go() -> None:
+    shape = (1, 2, 2, 3)
+    graph = Graph(
+        [Tensor(shape), weights(*shape), weights(*shape), Tensor(shape), Tensor(shape), Tensor((1, 500))],
+        [Op("ADD", [0, 1], [3], ("AddOptions", {})), Op("ADD", [3, 2], [4], ("AddOptions", {}))],
+        [0],
+        [4],
+    )
+    before, after, changed = tidied(graph)
+    assert changed == 3  # one constant shared; it and the unused tensor left out
+    assert len(after.subgraphs[0].tensors) == 4
+    assert len(after.buffers) == 2
+    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
+    np.testing.assert_array_equal(got, expected)
+    assert smaller.head_bytes < arena.head_bytes  # the runtime gives even the unused one room
+    assert smaller.tail_bytes < arena.tail_bytes
+
+
+def test_constants_with_another_scale_are_not_equal() -> None:
+    shape = (1, 2, 2, 3)
+    other = weights(*shape)
+    other.scales = (0.2,)
+    ops = [Op("ADD", [0, 1], [3], ("AddOptions", {})), Op("ADD", [3, 2], [4], ("AddOptions", {}))]
+    _, after, changed = tidied(
+        Graph([Tensor(shape), weights(*shape), other, Tensor(shape), Tensor(shape)], ops, [0], [4])
+    )
+    assert (changed, len(after.subgraphs[0].tensors)) == (0, 5)
+
+
+def rows(exit_shape: tuple[int, ...]) -> Graph:
+    """RESHAPE (1, 2, 3, 4) to (6, 4), SOFTMAX, RESHAPE to another shape, LOGISTIC."""
+    soft = {"scales": (1 / 256,), "zero": -128}
+    tensors = [
+        Tensor((1, 2, 3, 4)), Tensor((6, 4)), Tensor((6, 4), **soft), Tensor(exit_shape, **soft),  # type: ignore[arg-type]
+        Tensor(exit_shape, **soft), constant([6, 4]), constant(exit_shape),  # type: ignore[arg-type]
+    ]  # fmt: skip
+    ops = [
+        Op("RESHAPE", [0, 5], [1]),
+        Op("SOFTMAX", [1], [2], ("SoftmaxOptions", {"beta": 1.0})),
+        Op("RESHAPE", [2, 6], [3]),
+        Op("LOGISTIC", [3], [4]),
+    ]
+    return Graph(tensors, ops, [0], [4])
+
+
+@pytest.mark.parametrize(("exit_shape", "left"), [((1, 2, 3, 4), 0), ((1, 24), 1)])
+def test_reshapes_around_operators_on_rows_go(exit_shape: tuple[int, ...], left: int) -> None:
+    before, after, _ = tidied(rows(exit_shape))
+    assert kinds_of(after)["RESHAPE"] == left
+    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+def slices(begins: list[int]) -> Graph:
+    """LOGISTIC of (1, 6, 4), a SLICE of two rows from each begin, and their CONCATENATION."""
+    soft = {"scales": (1 / 256,), "zero": -128}
+    tensors = [Tensor((1, 6, 4)), Tensor((1, 6, 4), **soft), constant([1, 2, 4])]  # type: ignore[arg-type]
+    ops, parts = [Op("LOGISTIC", [0], [1])], []
+    for begin in begins:
+        tensors += [constant([0, begin, 0]), Tensor((1, 2, 4), **soft)]  # type: ignore[arg-type]
+        parts.append(len(tensors) - 1)
+        ops.append(Op("SLICE", [1, len(tensors) - 2, 2], [parts[-1]]))
+    tensors.append(Tensor((1, 2 * len(begins), 4), **soft))  # type: ignore[arg-type]
+    ops.append(Op("CONCATENATION", parts, [len(tensors) - 1], ("ConcatenationOptions", {"axis": 1})))
+    return Graph(tensors, ops, [0], [len(tensors) - 1])
+
+
+@pytest.mark.parametrize(("begins", "splits"), [([4, 0, 2], 1), ([0, 2], 0), ([0, 2, 2], 0), ([0, 1, 4], 0)])
+def test_slices_that_are_the_whole_become_one_split(begins: list[int], splits: int) -> None:
+    before, after, _ = tidied(slices(begins))
+    assert kinds_of(after)["SPLIT"] == splits
+    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+def test_a_model_with_a_plan_or_variables_is_left_alone() -> None:
+    graph = rows((1, 2, 3, 4))
+    data = build(graph, offline=[-1] * len(graph.tensors))
+    planned = parse(data)
+    assert tidy_graph(planned) == 0
+    assert pack(planned) == pack(parse(data))
+    graph.tensors.append(Tensor((1,), variable=True))
+    assert tidied(graph)[2] == 0
+
+
+def test_of_several_graphs_the_main_one_is_tidied_and_the_others_keep_what_they_use() -> None:
+    other = rows((1, 24))
+    other.tensors.append(Tensor((1, 500)))
+    before, after, changed = tidied(rows((1, 2, 3, 4)), other)
+    assert changed > 0
+    assert [len(graph.operators) for graph in after.subgraphs] == [2, 4]
+    assert len(after.subgraphs[1].tensors) == len(before.subgraphs[1].tensors) - 1
+    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
