@@ -15,7 +15,7 @@ from sapool.layers.cpu.tiles import TileSums, sum_tiles, trains_on_cpu
 Pair = tuple[int, int]
 
 
-def as_pair(value: int | Pair, name: str = "size") -> Pair:
+def as_pair(value: int | tuple[int, ...] | list[int], name: str = "size") -> Pair:
     """Return ``(value, value)`` for an int, the pair itself otherwise.
 
     Raises:

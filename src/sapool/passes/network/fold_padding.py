@@ -33,7 +33,7 @@ def _is_plain(conv: nn.Conv2d) -> bool:
 
 def _enlarge(conv: nn.Conv2d, size: tuple[int, int]) -> bool:
     """Append zero rows and columns to the kernel, where that saves a PAD."""
-    kernel, stride, padding = (as_pair(value) for value in (conv.kernel_size, conv.stride, conv.padding))
+    kernel, stride, padding = map(as_pair, (conv.kernel_size, conv.stride, conv.padding))
     larger = folded_kernel(size, kernel, stride, padding)
     if larger is None:
         return False
