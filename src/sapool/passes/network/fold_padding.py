@@ -33,7 +33,7 @@ def _is_plain(conv: nn.Conv2d) -> bool:
 
 def _enlarge(conv: nn.Conv2d, size: tuple[int, int]) -> bool:
     """Append zero rows and columns to the kernel, where that saves a PAD."""
-    kernel, stride, padding = map(as_pair, (conv.kernel_size, conv.stride, conv.padding))
+    kernel, stride, padding = as_pair(conv.kernel_size), as_pair(conv.stride), as_pair(conv.padding)  # type: ignore[arg-type]  # no text: see _is_plain
     larger = folded_kernel(size, kernel, stride, padding)
     if larger is None:
         return False
