@@ -12,7 +12,6 @@ import pytest
 
 from sapool import cli
 from sapool.base.records import PoolingPlan
-from sapool.cli import parse_size
 from sapool.export import FILE_PASSES, PASSES, export_int8, measure_arena
 from tests.conftest import images, pooled_net
 
@@ -21,27 +20,6 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     command = [sys.executable, "-m", "sapool.cli", *arguments]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("131072", 131072),
-        ("128KiB", 131072),
-        ("128kB", 128000),
-        ("1MiB", 1 << 20),
-        ("1.5MB", 1_500_000),
-        (" 2 KiB ", 2048),
-    ],
-)
-def test_sizes(text: str, count: int) -> None:
-    assert parse_size(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "KiB", "12KB", "-5", "1e5", "12 GiB", "0", "0.2"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="size"):
-        parse_size(text)
 
 
 @pytest.mark.parametrize("command", [[], ["fit"], ["export"], ["measure"]])
