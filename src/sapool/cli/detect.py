@@ -74,7 +74,7 @@ def train(
 
     The same command again goes on where an interrupted or killed one stopped; a finished run is read back. The folder
     gets weights.safetensors, record.json, results-test.json (COCO's format), backbone.tflite, logs/ and checkpoints/.
-    Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.cli.
+    Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.
 
     Example: sapool detect train --pool self_attentive --out runs/detector
 

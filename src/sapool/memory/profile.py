@@ -13,8 +13,8 @@ from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of
 from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite.arena_read import read_arena_graph
 from sapool.tflite.file import TfliteError
-from sapool.tflite.read import read_arena_graph
 
 _Placed = tuple[Buffer, int]
 

@@ -18,8 +18,8 @@ from sapool.passes.tiling.choose import FORMS, Form, copy_structure
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import MOST_JOINED, run_unrolled
+from sapool.tflite.arena_read import OFFLINE
 from sapool.tflite.file import count_macs, operator_names, pack
-from sapool.tflite.read import OFFLINE
 from tests.passes.tiling.small_files import LINEAR, VALID, SmallFile, run_both
 
 
