@@ -146,7 +146,7 @@ def parse_record(kind: type[T], text: str) -> T:
     return build(kind, parse_json(text))
 
 
-def build(kind: type[T] | Any, data: Any, where: str = "") -> T:
+def build(kind: type[T], data: Any, where: str = "") -> T:
     """Return ``data``, as JSON or YAML hold it, in the type that ``kind`` says.
 
     Args:
@@ -164,22 +164,24 @@ def build(kind: type[T] | Any, data: Any, where: str = "") -> T:
     >>> build(tuple[int, ...], [1, 2])
     (1, 2)
     """
+    return typing.cast(T, _build(kind, data, where))
+
+
+def _build(kind: Any, data: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return typing.cast(T, _build_record(typing.cast(type, kind), data, where))
+        return _build_record(typing.cast(type, kind), data, where)
     origin = typing.get_origin(kind)
     if kind is Any or kind is object:
-        return typing.cast(T, check_plain(data, where))
+        return check_plain(data, where)
     if origin is Literal:
         choices = typing.get_args(kind)
         if not any(type(data) is type(choice) and data == choice for choice in choices):
             raise _wrong(where, f"one of {', '.join(map(repr, choices))}", data)
-        return typing.cast(T, data)
+        return data
     if origin in (Union, types.UnionType):
         return _build_union(typing.get_args(kind), data, where)
     builder = _BUILDERS.get(origin or kind)
-    if builder is not None:
-        return typing.cast(T, builder(typing.get_args(kind), data, where))
-    return typing.cast(T, _build_simple(typing.cast(type, kind), data, where))
+    return _build_simple(kind, data, where) if builder is None else builder(typing.get_args(kind), data, where)
 
 
 def check_plain(value: Any, where: str = "", depth: int = 0) -> Any:
@@ -223,6 +225,8 @@ def _build_record(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise _wrong(where, f"an object with the keys of a {kind.__name__}", data)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    # What a record computes is written beside what it holds, so that no reader of the file has to.
+    data = {key: value for key, value in data.items() if not isinstance(getattr(kind, str(key), None), property)}
     for key in data:
         if key not in fields:
             raise ReadingError(f"unknown key {quote(_join(where, str(key)))}: {suggest(str(key)[:100], fields)}")
@@ -231,7 +235,7 @@ def _build_record(kind: type, data: Any, where: str) -> Any:
     required = [name for name, field in fields.items() if field.default is unset and field.default_factory is unset]
     if missing := [_join(where, name) for name in required if name not in data]:
         raise ReadingError(f"it has no {', '.join(missing)}")
-    return kind(**{key: build(hints[key], value, _join(where, key)) for key, value in data.items()})
+    return kind(**{key: _build(hints[key], value, _join(where, key)) for key, value in data.items()})
 
 
 @cache
@@ -245,10 +249,10 @@ def _build_union(choices: tuple[Any, ...], data: Any, where: str) -> Any:
         return None
     rest = [choice for choice in choices if choice is not type(None)]
     if len(rest) == 1:
-        return build(rest[0], data, where)
+        return _build(rest[0], data, where)
     for choice in rest:
         try:
-            return build(choice, data, where)
+            return _build(choice, data, where)
         except ReadingError:
             continue
     raise _wrong(where, " or ".join(_WORDS.get(choice) or "a list" for choice in rest), data)
@@ -270,21 +274,21 @@ def _build_simple(kind: type, data: Any, where: str) -> Any:
 def _build_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
     items = _items(data, where)
     if len(kinds) == 2 and kinds[1] is Ellipsis:
-        return tuple(build(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(items))
+        return tuple(_build(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(items))
     if len(items) != len(kinds):
         raise _wrong(where, f"a list of {len(kinds)}", data)
-    return tuple(build(k, item, f"{where}[{index}]") for index, (k, item) in enumerate(zip(kinds, items, strict=True)))
+    return tuple(_build(k, item, f"{where}[{index}]") for index, (k, item) in enumerate(zip(kinds, items, strict=True)))
 
 
 def _build_list(kinds: tuple[Any, ...], data: Any, where: str) -> list[Any]:
     kind = kinds[0] if kinds else Any
-    return [build(kind, item, f"{where}[{index}]") for index, item in enumerate(_items(data, where))]
+    return [_build(kind, item, f"{where}[{index}]") for index, item in enumerate(_items(data, where))]
 
 
 def _build_mapping(kinds: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise _wrong(where, "a mapping of texts", data)
-    return {key: build(kinds[1] if kinds else Any, value, _join(where, key)) for key, value in data.items()}
+    return {key: _build(kinds[1] if kinds else Any, value, _join(where, key)) for key, value in data.items()}
 
 
 _BUILDERS: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
