@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+from sapool.base.arena import ArenaSize, as_plain, without_sums
+from sapool.base.budget import Budget, Needs
 
 Size = tuple[int, int]
 
@@ -125,7 +129,7 @@ class ArenaRecord:
     Attributes:
         head_bytes: activations and scratch.
         tail_bytes: persistent data.
-        total_bytes: head + tail.
+        total_bytes: head + tail: what is in use while the model runs.
         flash_bytes: size of the ``.tflite`` file.
         operators: operator names in the file, each once, sorted.
         interpreter: package and version that was measured with.
@@ -142,22 +146,32 @@ class ArenaRecord:
     setup_bytes: int = 0
 
     @property
+    def size(self) -> ArenaSize:
+        """Head, tail and set-up alone."""
+        return ArenaSize(self.head_bytes, self.tail_bytes, self.setup_bytes)
+
+    @property
     def arena_bytes(self) -> int:
-        """The least arena that runs the model: the tail, and the head or what is needed to plan it."""
-        return self.tail_bytes + max(self.head_bytes, self.setup_bytes)
+        """The least arena that runs the model, the figure that is held against a RAM budget."""
+        return self.size.arena_bytes
+
+    @property
+    def needs(self) -> Needs:
+        """What is held against a budget."""
+        return Needs(ram_bytes=self.arena_bytes, flash_bytes=self.flash_bytes)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ArenaRecord:
+    def from_dict(cls, data: Mapping[str, Any]) -> ArenaRecord:
         """Build a record from what JSON made of one."""
-        return cls(**{**data, "operators": tuple(data["operators"])})
+        return cls(**{**without_sums(data, cls), "operators": tuple(data["operators"])})
 
     def budget_share(self, ram_bytes: int, flash_bytes: int | None = None) -> float:
         """Return the larger of arena / RAM budget and file / flash budget: at most 1 where the model fits."""
-        return max(self.arena_bytes / ram_bytes, 0.0 if flash_bytes is None else self.flash_bytes / flash_bytes)
+        return Budget(ram_bytes, flash_bytes).largest_share(self)
 
     def fits(self, ram_bytes: int, flash_bytes: int | None = None) -> bool:
-        """Whether the arena is within the RAM budget and the file within the flash budget."""
-        return self.arena_bytes <= ram_bytes and (flash_bytes is None or self.flash_bytes <= flash_bytes)
+        """Whether the arena is within the RAM budget and the file within the flash budget; see :class:`Budget`."""
+        return Budget(ram_bytes, flash_bytes).fits(self)
 
 
 @dataclass(frozen=True)
@@ -218,7 +232,7 @@ class RunRecord:
         fits: whether arena and file are within the budgets and TFLM computes what LiteRT computes.
         head_bytes: activations and scratch in TFLM's arena.
         tail_bytes: persistent data in it.
-        total_bytes: head + tail: what is held against the RAM budget.
+        total_bytes: head + tail.
         flash_bytes: the file: what is held against the flash budget.
         macs: multiply-accumulates of one inference.
         parameters: trained numbers of the float network.
@@ -230,9 +244,9 @@ class RunRecord:
         parity_images: how many images that was measured on.
         best_epoch: chosen on validation.
         train_seconds: time spent training.
-        tried: the ladder's rungs in order: strides and arena total in bytes, on random weights.
+        tried: the ladder's rungs in order: strides and arena in bytes, on random weights.
         export: how the file was made.
-        arena: how it was measured.
+        arena: what was measured.
         config: the whole configuration of the ``fit`` or of the comparison's run.
         environment: versions, device, commit.
         latency_ms: median time of one inference on LiteRT, one thread, on ``latency_device``, in milliseconds.
@@ -265,6 +279,16 @@ class RunRecord:
     latency_ms: float | None = None
     latency_device: str = ""
 
+    @property
+    def arena_bytes(self) -> int:
+        """The least arena that runs the model: what is held against the RAM budget."""
+        return self.arena.arena_bytes
+
+    @property
+    def needs(self) -> Needs:
+        """What is held against a budget."""
+        return replace(self.arena.needs, macs=self.macs)
+
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
         """Read a record that :func:`record_to_json` wrote.
@@ -273,7 +297,7 @@ class RunRecord:
             ValueError: the text is no such record.
         """
         try:
-            data = json.loads(text)
+            data = without_sums(json.loads(text), cls)
             data["plan"] = PoolingPlan.from_json(json.dumps(data["plan"]))
             data["arena"] = ArenaRecord.from_dict(data["arena"])
             data["export"] = data["export"] and ExportRecord(
@@ -281,7 +305,7 @@ class RunRecord:
             )
             data["strides"], data["tried"] = tuple(data["strides"]), tuple(data["tried"])
             return cls(**data)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a run's record: {error}") from None
 
 
@@ -334,5 +358,5 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 
 
 def record_to_json(record: Any) -> str:
-    """Return any record of this module as indented JSON text."""
-    return json.dumps(asdict(record), indent=2)
+    """Return any record as indented JSON text, the sums of its arenas beside their parts."""
+    return json.dumps(as_plain(record), indent=2)
