@@ -98,6 +98,9 @@ def test_planning_lists_every_tensor_once_more() -> None:
         return ArenaGraph(tensors, operators, (0,), (length,))
 
     assert setup_bytes(chain(90)) - setup_bytes(chain(40)) == 50 * (32 + 40)
+    # On a 32-bit core a buffer's life has two shorter words; a scratch buffer more is a request, too.
+    assert setup_bytes(chain(90), 4) - setup_bytes(chain(40), 4) == 50 * (24 + 40)
+    assert setup_bytes(chain(90), 4, more_scratch=3) - setup_bytes(chain(90), 4) == 3 * (12 + 24 + 40)
 
 
 def test_another_pointer_is_refused() -> None:

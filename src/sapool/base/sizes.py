@@ -61,14 +61,14 @@ def check_count(name: str, value: object) -> None:
     Raises:
         ValueError: no whole number of 1 to :data:`MOST`; the message begins with ``name``.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 1 <= value <= MOST:
-            return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number, got {_shortened(str(value))}")
+    if not 1 <= value <= MOST:
+        unit = " byte" if name.endswith("_bytes") else ""
         # Python refuses to write a number of thousands of digits.
-        said = str(value) if value.bit_length() <= 128 else f"a number of {value.bit_length():,} bits"
-    else:
-        said = _shortened(str(value))
-    raise ValueError(f"{name} must be a whole number of at least 1 and at most {MOST:,}, got {said}")
+        said = f"{value:,}" if value.bit_length() <= 128 else f"a number of {value.bit_length():,} bits"
+        rule = f"at least 1{unit}" if value < 1 else f"at most {MOST:,}"
+        raise ValueError(f"{name} must be {rule}, got {said}")
 
 
 def format_size(count: int) -> str:
