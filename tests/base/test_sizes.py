@@ -74,13 +74,13 @@ def test_zeros_in_front_change_nothing() -> None:
     [
         (0, "at least 1 byte, got 0"),
         (-1, "at least 1 byte, got -1"),
-        (1.0, "a whole number, got '1.0'"),
+        (1.0, "a whole number, got 1.0"),
         (True, "a whole number"),
         (None, "a whole number"),
         ("6" * 1000, "a whole number"),
-        (MOST + 1, "at most 9,007,199,254,740,992, got 9,007,199,254,740,993"),
-        (10**80, "at most 9,007,199,254,740,992, got a number of 266 bits"),
-        (10**100_000, "at most 9,007,199,254,740,992, got a number of 332,193 bits"),
+        (MOST + 1, "at most 9,007,199,254,740,992, got 9007199254740993"),
+        (10**80, "at most 9,007,199,254,740,992, got a whole number of about 80 digits"),
+        (10**100_000, "at most 9,007,199,254,740,992, got a whole number of about 100,000 digits"),
     ],
     ids=range(9),
 )
