@@ -1,0 +1,1 @@
+"""Generated C that streams rows: toolchain, emulator, kernels."""
