@@ -32,8 +32,8 @@ from sapool.export import export_int8, measure_arena, optimize_tflite, randomize
 from sapool.layers import create_pool
 from sapool.memory.profile import profile_tflite
 from sapool.memory.verdict import profile_for_target
+from sapool.tflite.arena_read import read_arena_graph
 from sapool.tflite.file import operator_names, parse
-from sapool.tflite.read import read_arena_graph
 
 DIFFERENCES = ("difference_percent", "firmware_difference_percent", "cortex_m4_difference_percent")
 RESULTS = Path(__file__).parent / "results" / "mcufit_agreement.json"

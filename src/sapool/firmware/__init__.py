@@ -1,1 +1,1 @@
-"""Generated C that streams rows: toolchain, emulator, kernels."""
+"""The C engine: an int8 network as plain C that streams rows, without an interpreter."""

@@ -10,7 +10,7 @@ from sapool.memory.persistent import setup_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of, lower_bound
 from sapool.memory.profile import MemoryProfile, OperatorMemory, profile_graph, profile_tflite
 from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
-from sapool.tflite.read import arena_graph_of, read_arena_graph
+from sapool.tflite.arena_read import arena_graph_of, read_arena_graph
 
 __all__ = [
     "ArenaGraph",

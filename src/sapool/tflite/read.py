@@ -1,23 +1,23 @@
-"""From a ``.tflite`` file to the :class:`ArenaGraph` that the arena depends on."""
+"""From a ``.tflite`` file to its :class:`Graph`."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sapool.tflite.arena_graph import BYTES_OF, CALLED, ArenaGraph, ArenaOperator, ArenaTensor, called_graphs
 from sapool.tflite.file import IDENTIFIER, TfliteError, load_tflite, parse, schema
+from sapool.tflite.graph import BYTES_OF, Constant, Graph, Operator, Quantization, Signature, Tensor
+from sapool.tflite.options import Options, OptionValue
 
-OFFLINE = "OfflineMemoryAllocation"
 _VERSION = 3
 
 
-def read_arena_graph(source: str | Path | bytes) -> ArenaGraph:
-    """Read what a ``.tflite`` file's arena depends on.
+def read_graph(source: str | Path | bytes) -> Graph:
+    """Read a ``.tflite`` file.
 
     Args:
         source: a path, or the file's bytes.
@@ -35,130 +35,108 @@ def read_arena_graph(source: str | Path | bytes) -> ArenaGraph:
         raise TfliteError(f"{source}: {error}") from error
 
 
-def _read(data: bytes) -> ArenaGraph:
+def _read(data: bytes) -> Graph:
     if data[4:8] != IDENTIFIER:
         raise TfliteError(f"not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")
     try:
-        return arena_graph_of(parse(data))
+        return _graph_of(parse(data))
     except TfliteError:
         raise
     except Exception as error:  # the generated reader raises whatever a broken offset leads to
         raise TfliteError("a damaged .tflite file: its contents end or point outside the file") from error
 
 
-def arena_graph_of(model: Any) -> ArenaGraph:
-    """Return what the arena of the schema's ``ModelT`` object depends on.
-
-    Raises:
-        TfliteError: another version of the schema, no operators, or a tensor whose shape or type can't be planned.
-    """
+def _graph_of(model: Any) -> Graph:
     if model.version != _VERSION:
         raise TfliteError(f"schema version {model.version}: only version {_VERSION} is supported")
     if not model.subgraphs or not model.subgraphs[0].operators:
         raise TfliteError("a .tflite file without operators")
-    kinds = _operator_kinds(model)
-    main, *others = (_one_graph(model, graph, kinds) for graph in model.subgraphs)
-    tensors = sum(len(graph.tensors) for graph in (main, *others))
-    graph = ArenaGraph(
-        main.tensors, main.operators, main.inputs, main.outputs, tuple(others), _offline_offsets(model, tensors)
-    )
-    _check_calls(graph)
-    return graph
+    constants = [_constant(buffer) for buffer in model.buffers]
+    main, *others = (_one_graph(model, graph, constants) for graph in model.subgraphs)
+    main.subgraphs = others
+    main.description = _text(model.description)
+    main.signatures = tuple(_signature(one) for one in model.signatureDefs or ())
+    for entry in model.metadata or ():
+        held = constants[entry.buffer]
+        main.metadata[_text(entry.name)] = b"" if held is None else held.raw.tobytes()
+    return main
 
 
-def _one_graph(model: Any, graph: Any, kinds: list[str]) -> ArenaGraph:
-    tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
-    read = ArenaGraph(
-        tensors,
-        tuple(_operator(operator, kinds[operator.opcodeIndex], tensors) for operator in graph.operators or ()),
-        _places(graph.inputs),
-        _places(graph.outputs),
-    )
-    used = {i for op in read.operators for i in (*op.inputs, *op.outputs)} | {*read.inputs, *read.outputs}
-    for place in used - {-1}:
-        if not 0 <= place < len(read.tensors):
-            raise TfliteError(f"a damaged .tflite file: it uses tensor {place} of a graph with {len(read.tensors)}")
-    return read
+def _constant(buffer: Any) -> Constant | None:
+    return None if buffer.data is None or len(buffer.data) == 0 else Constant(np.asarray(buffer.data, np.uint8))
+
+
+def _one_graph(model: Any, graph: Any, constants: list[Constant | None]) -> Graph:
+    tensors = tuple(_tensor(tensor, constants) for tensor in graph.tensors)
+    operators = [_operator(op, model.operatorCodes[op.opcodeIndex], tensors) for op in graph.operators or ()]
+    return Graph(tensors, operators, _places(graph.inputs), _places(graph.outputs), name=_text(graph.name))
 
 
 def _places(indices: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in indices) if indices is not None else ()
 
 
-def _operator_kinds(model: Any) -> list[str]:
-    names = {code: name for name, code in vars(schema().BuiltinOperator).items() if isinstance(code, int)}
-    kinds = []
-    for entry in model.operatorCodes:
-        code = max(entry.builtinCode, entry.deprecatedBuiltinCode)
-        kinds.append(entry.customCode.decode() if entry.customCode else names.get(code, f"operator {code}"))
-    return kinds
+def _text(raw: bytes | None) -> str:
+    return raw.decode(errors="replace") if raw else ""
 
 
-def _tensor(model: Any, tensor: Any) -> ArenaTensor:
-    name = tensor.name.decode(errors="replace") if tensor.name else ""
-    shape = _places(tensor.shape)
-    signature = _places(tensor.shapeSignature)
+@cache
+def _names(table: str) -> dict[int, str]:
+    return {code: name for name, code in vars(getattr(schema(), table)).items() if isinstance(code, int)}
+
+
+def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
+    name, shape, signature = _text(tensor.name), _places(tensor.shape), _places(tensor.shapeSignature)
     if any(n < 0 for n in shape):
         raise TfliteError(f"tensor {name} has the shape {shape}: every side must be known, export it with fixed shapes")
     if any(n < 0 for n in signature[1:]):
         raise TfliteError(
             f"tensor {name} has a shape that changes, {signature}: only the batch may, export it with fixed shapes"
         )
-    names = {value: key.lower() for key, value in vars(schema().TensorType).items() if isinstance(value, int)}
-    dtype = names.get(tensor.type, str(tensor.type))
-    data = model.buffers[tensor.buffer].data
-    constant = data is not None and len(data) > 0
-    if dtype not in BYTES_OF and not constant:
+    dtype = _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
+    constant = constants[tensor.buffer]
+    if dtype not in BYTES_OF and constant is None:
         raise TfliteError(f"tensor {name} is of type {dtype}: known are {', '.join(BYTES_OF)}")
-    return ArenaTensor(name, shape, dtype, constant, bool(tensor.isVariable), _channels(tensor.quantization))
+    quantization = _quantization(tensor.quantization)
+    return Tensor(name, shape, dtype, quantization, constant, bool(tensor.isVariable), signature)
 
 
-def _channels(quantization: Any) -> int:
-    """Count a tensor's scales; the runtime ignores a quantisation without a scale or without a zero point."""
-    if quantization is None or quantization.scale is None or quantization.zeroPoint is None:
-        return 0
-    return len(quantization.scale) if len(quantization.zeroPoint) else 0
+def _quantization(found: Any) -> Quantization | None:
+    """Return a tensor's quantisation; the runtime ignores one without a scale or without a zero point."""
+    if found is None or found.scale is None or found.zeroPoint is None:
+        return None
+    if not len(found.scale) or not len(found.zeroPoint):
+        return None
+    zeros = tuple(int(zero) for zero in found.zeroPoint)
+    return Quantization(tuple(float(scale) for scale in found.scale), zeros, int(found.quantizedDimension))
 
 
-def _operator(operator: Any, kind: str, tensors: Sequence[ArenaTensor]) -> ArenaOperator:
-    outputs = _places(operator.outputs)
+def _operator(op: Any, code: Any, tensors: tuple[Tensor, ...]) -> Operator:
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    custom = bool(code.customCode)
+    kind = _text(code.customCode) if custom else _names("BuiltinOperator").get(builtin, f"operator {builtin}")
+    outputs = _places(op.outputs)
     # The converter names a tensor after the module that makes it, with a number behind it.
     module = tensors[outputs[0]].name.partition(";")[0] if outputs and 0 <= outputs[0] < len(tensors) else ""
-    return ArenaOperator(kind, _places(operator.inputs), outputs, _options(operator), module)
+    custom_options = b"" if op.customOptions is None else bytes(np.asarray(op.customOptions, np.uint8))
+    return Operator(kind, _places(op.inputs), outputs, _options(op), custom, custom_options, int(code.version), module)
 
 
-def _options(operator: Any) -> Mapping[str, Any]:
-    chosen = operator.builtinOptions if operator.builtinOptions is not None else operator.builtinOptions2
+def _options(op: Any) -> Options:
+    chosen = op.builtinOptions if op.builtinOptions is not None else op.builtinOptions2
     if chosen is None:
-        return {}
-    return {name: value for name, value in vars(chosen).items() if isinstance(value, bool | int | float | bytes)}
+        return Options()
+    table = re.sub(r"T$", "", type(chosen).__name__)
+    return Options(table, **{name: _option(value) for name, value in vars(chosen).items()})
 
 
-def _check_calls(graph: ArenaGraph) -> None:
-    """Check that control flow names graphs of the file, and that none runs itself."""
-    graphs = graph.graphs
-
-    def visit(index: int, above: tuple[int, ...]) -> None:
-        for operator in graphs[index].operators:
-            for called in called_graphs(operator) if operator.kind in CALLED else ():
-                if not 0 <= called < len(graphs):
-                    raise TfliteError(f"{operator.kind} runs graph {called} of a file with {len(graphs)}")
-                if called in (*above, index):
-                    raise TfliteError(f"{operator.kind} of graph {index} runs graph {called}, which it is part of")
-                visit(called, (*above, index))
-
-    visit(0, ())
+def _option(value: Any) -> OptionValue:
+    if value is None or isinstance(value, bool | int | float | bytes | str):
+        return value
+    return tuple(int(n) for n in value)
 
 
-def _offline_offsets(model: Any, tensors: int) -> tuple[int, ...]:
-    """Return the offsets of the file's OfflineMemoryAllocation: version, graph, count, then one a tensor."""
-    found: tuple[int, ...] = ()
-    for entry in model.metadata or ():
-        if entry.name and entry.name.decode() == OFFLINE:
-            data = model.buffers[entry.buffer].data
-            raw = bytes(np.asarray(data, np.uint8)) if data is not None else b""
-            count = struct.unpack_from("<i", raw, 8)[0] if len(raw) >= 12 else -1
-            if count != tensors or len(raw) < 12 + 4 * count:
-                raise TfliteError(f"{OFFLINE} must hold an offset for each of {tensors} tensors, got {max(count, 0)}")
-            found = struct.unpack_from(f"<{count}i", raw, 12)
-    return found
+def _signature(found: Any) -> Signature:
+    inputs = {_text(one.name): int(one.tensorIndex) for one in found.inputs or ()}
+    outputs = {_text(one.name): int(one.tensorIndex) for one in found.outputs or ()}
+    return Signature(_text(found.signatureKey), int(found.subgraphIndex), inputs, outputs)

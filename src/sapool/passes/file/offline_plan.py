@@ -17,8 +17,8 @@ import numpy as np
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.planners import greedy_offsets, head_of
+from sapool.tflite.arena_read import OFFLINE, arena_graph_of
 from sapool.tflite.file import schema
-from sapool.tflite.read import OFFLINE, arena_graph_of
 
 _VERSION, _GRAPH, _ONLINE = 1, 0, -1
 

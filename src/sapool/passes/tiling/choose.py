@@ -18,7 +18,7 @@ from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import run_unrolled
 from sapool.tflite.arena_graph import ArenaGraph
-from sapool.tflite.read import arena_graph_of
+from sapool.tflite.arena_read import arena_graph_of
 
 Form = Literal["loop", "unrolled"]
 FORMS: dict[Form, Callable[[Any, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}

@@ -23,9 +23,9 @@ import numpy as np
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
+from sapool.tflite.arena_read import OFFLINE, arena_graph_of
 from sapool.tflite.building import reorder
 from sapool.tflite.file import schema
-from sapool.tflite.read import OFFLINE, arena_graph_of
 
 Place = tuple[int, int]  # (subgraph, tensor)
 
