@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sapool.base.arena import ArenaSize, as_plain, without_sums
+from sapool.base.arena import ArenaSize, as_plain
+from sapool.base.reading import build
 
 
 @pytest.mark.parametrize("head", [0, 900, 1200, 5000])
@@ -38,6 +39,6 @@ def test_sums_are_written_beside_their_parts_and_left_out_when_read() -> None:
         {"head_bytes": 10, "tail_bytes": 5, "setup_bytes": 30, "name": "first", "total_bytes": 15, "arena_bytes": 35}
     ]
     assert held["by_name"]["a"]["arena_bytes"] == 3
-    assert _Named(**without_sums(held["steps"][0], _Named)) == step
-    with pytest.raises(TypeError, match="what"):
-        _Named(**without_sums({"what": 1}, _Named))
+    assert build(_Named, held["steps"][0]) == step
+    with pytest.raises(ValueError, match="unknown key 'what'"):
+        build(_Named, {"what": 1})

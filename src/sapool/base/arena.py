@@ -55,9 +55,3 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: as_plain(one) for key, one in value.items()}
     return [as_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def without_sums(data: Mapping[str, Any], cls: type[Any]) -> dict[str, Any]:
-    """Return what :func:`as_plain` wrote of a ``cls`` without the sums that it computes itself."""
-    own = {field.name for field in fields(cls)}
-    return {name: value for name, value in data.items() if name in own or name not in _SUMS}

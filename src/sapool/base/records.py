@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sapool.base.arena import ArenaSize, as_plain, without_sums
+from sapool.base.arena import ArenaSize, as_plain
 from sapool.base.budget import Budget, Needs
+from sapool.base.quoting import one_line, quote
+from sapool.base.reading import build, parse_record
 
 Size = tuple[int, int]
+MOST_PIXELS = 65_536  # of a side: what no image and no map of this library reaches
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,19 @@ class SitePlan:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check what a file may get wrong.
+        """Check the strides; lists among the keywords become tuples, which JSON does not have.
 
         Raises:
-            ValueError: a value of another type or out of its range.
+            ValueError: a stride under 1, or larger than any map.
         """
         for name in ("conv_stride", "pool_stride"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} of {self.site} must be a whole number of at least 1, got {value!r}")
-        texts = (self.site, self.pool, self.placement)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.kwargs, dict):
-            raise ValueError(f"site, pool and placement must be texts and kwargs a mapping, got {self}")
+            if type(value) is not int or not 1 <= value <= MOST_PIXELS:
+                raise ValueError(
+                    f"{name} of {quote(self.site)} must be a whole number, 1 to {MOST_PIXELS}, got {quote(value)}"
+                )
+        pairs = {key: tuple(value) for key, value in self.kwargs.items() if isinstance(value, list)}
+        object.__setattr__(self, "kwargs", self.kwargs | pairs)
 
     @property
     def reduction(self) -> int:
@@ -88,6 +92,18 @@ class PoolingPlan:
 
     input_size: tuple[int, int, int]
     sites: tuple[SitePlan, ...]
+
+    def __post_init__(self) -> None:
+        """Check the size and the names.
+
+        Raises:
+            ValueError: a side under 1 or larger than any image, or a site named twice.
+        """
+        if not all(1 <= side <= MOST_PIXELS for side in self.input_size):
+            raise ValueError(f"each of input_size must be 1 to {MOST_PIXELS}, got {quote(self.input_size)}")
+        names = [site.site for site in self.sites]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a site is named twice: {one_line(', '.join(names), 200)}")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -106,20 +122,9 @@ class PoolingPlan:
             ValueError: the text is not a plan; the message says which part.
         """
         try:
-            data = json.loads(text)
-            if not isinstance(data, dict):
-                raise TypeError(f"an object expected, got a {type(data).__name__}")
-            if missing := {"sites", "input_size"} - data.keys():
-                raise ValueError(f"it has no {', '.join(sorted(missing))}")
-            sites = tuple(SitePlan(**site) for site in data["sites"])
-            for site in sites:  # JSON has no tuples: a pair comes back as a list
-                site.kwargs.update({k: tuple(v) for k, v in site.kwargs.items() if isinstance(v, list)})
-            channels, height, width = (int(n) for n in data["input_size"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            return parse_record(cls, text)
+        except ValueError as error:
             raise ValueError(f"not a pooling plan: {error}") from None
-        if len({site.site for site in sites}) != len(sites):
-            raise ValueError(f"not a pooling plan: a site is named twice: {', '.join(site.site for site in sites)}")
-        return cls((channels, height, width), sites)
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,12 @@ class ArenaRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ArenaRecord:
-        """Build a record from what JSON made of one."""
-        return cls(**{**without_sums(data, cls), "operators": tuple(data["operators"])})
+        """Build a record from what JSON made of one.
+
+        Raises:
+            ValueError: it is none; the message says which key.
+        """
+        return build(cls, data)
 
     def budget_share(self, ram_bytes: int, flash_bytes: int | None = None) -> float:
         """Return the larger of arena / RAM budget and file / flash budget: at most 1 where the model fits."""
@@ -297,15 +306,8 @@ class RunRecord:
             ValueError: the text is no such record.
         """
         try:
-            data = without_sums(json.loads(text), cls)
-            data["plan"] = PoolingPlan.from_json(json.dumps(data["plan"]))
-            data["arena"] = ArenaRecord.from_dict(data["arena"])
-            data["export"] = data["export"] and ExportRecord(
-                **{**data["export"], "passes": tuple(data["export"]["passes"])}
-            )
-            data["strides"], data["tried"] = tuple(data["strides"]), tuple(data["tried"])
-            return cls(**data)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            return parse_record(cls, text)
+        except ValueError as error:
             raise ValueError(f"not a run's record: {error}") from None
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from sapool.base.reading import parse_record
 from sapool.memory.conventions import conventions_of, in_out_bytes, macs_of
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
@@ -91,16 +91,9 @@ class MemoryProfile:
             ValueError: the text is no profile.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
-            operators = [OperatorMemory(**(one | {"live": _pairs(one["live"])})) for one in data["by_operator"]]
-            unknown = tuple(data["unknown_operators"])
-            return cls(**(data | {"by_operator": tuple(operators), "unknown_operators": unknown}))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"not a memory profile: {error}") from error
-
-
-def _pairs(live: list[Any]) -> tuple[tuple[str, int], ...]:
-    return tuple((name, size) for name, size in live)
+            return parse_record(cls, text)
+        except ValueError as error:
+            raise ValueError(f"not a memory profile: {error}") from None
 
 
 def profile_tflite(source: str | Path | bytes) -> MemoryProfile:
