@@ -90,20 +90,20 @@ def test_files_without_weights(tmp_path: Path, held: Any, said: str) -> None:
         load_weights(network(), tmp_path / "w.npz")
 
 
-def classifier(classes: int) -> nn.Module:
+def classifier(classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
 
 
 def test_a_classifier_of_other_classes_is_replaced_where_asked(tmp_path: Path) -> None:
     trained, model = classifier(5), classifier(3)
-    first = model[3].weight.clone()
+    first = model.get_parameter("3.weight").clone()
     save_weights(trained, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"3\.weight \(5, 4\) where the network has \(3, 4\); 3\.bias"):
         load_weights(model, tmp_path / "w.safetensors")
     loaded = load_weights(model, tmp_path / "w.safetensors", other_classes=True)
     assert loaded.replaced == ("3.weight", "3.bias")
-    assert torch.equal(model[0].weight, trained[0].weight)
-    assert torch.equal(model[3].weight, first)
+    assert torch.equal(model.get_parameter("0.weight"), trained.get_parameter("0.weight"))
+    assert torch.equal(model.get_parameter("3.weight"), first)
 
 
 def test_the_first_three_differences_are_named(tmp_path: Path) -> None:
