@@ -22,8 +22,15 @@
 
 #if defined(__GNUC__)
 #define SAPOOL_KERNEL static __attribute__((noinline))
+#define SAPOOL_ALIGNED __attribute__((aligned(4)))
 #else
 #define SAPOOL_KERNEL static
+#define SAPOOL_ALIGNED
+#endif
+
+/* 1: the program was planned for a core with DSP instructions. */
+#ifndef SAPOOL_DSP
+#define SAPOOL_DSP 0
 #endif
 
 /* An output channel: what its accumulator starts with (the input's zero point folded in over all taps), and the factor
@@ -33,6 +40,14 @@ typedef struct {
   int32_t multiplier;
   int32_t shift;
 } sapool_channel;
+
+/* A move of values by four loops, the innermost last: out[to + sum of i * to_stride] = inputs[source][from + sum of i * from_stride]. */
+typedef struct {
+  int32_t source, from, to;
+  int32_t count0, count1, count2, count3;
+  int32_t from0, from1, from2, from3;
+  int32_t to0, to1, to2, to3;
+} sapool_piece;
 
 static inline int32_t sapool_clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : (value > high ? high : value);
