@@ -53,13 +53,13 @@ def test_what_is_not_known_is_not_judged() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -5, "64KiB", math.nan])
 def test_a_budget_out_of_its_range_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"^{name} must be a"):
+    with pytest.raises(ValueError, match=f"^{name} must be "):
         Budget(**{name: value})  # type: ignore[arg-type]
 
 
 def test_sizes_over_the_exact_numbers_are_refused() -> None:
     for value in (2**53 + 1, 10**80, 64.0, True):
-        with pytest.raises(ValueError, match=r"^flash_bytes must be a whole number"):
+        with pytest.raises(ValueError, match=r"^flash_bytes must be (a whole number|at most)"):
             Budget(flash_bytes=value)  # type: ignore[arg-type]
     assert Budget(ram_bytes=2**53).ram_bytes == 2**53
     with pytest.raises(ValueError, match="latency_ms"):

@@ -69,9 +69,23 @@ def test_zeros_in_front_change_nothing() -> None:
     assert parse_size("0" * 100 + "12KiB") == 12 * 1024
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, "64", None, MOST + 1, 10**80, 10**100_000], ids=range(9))
-def test_what_a_caller_gives_is_checked(value: object) -> None:
-    with pytest.raises(ValueError, match=r"^ram_bytes must be a whole number of at least 1 and at most") as told:
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (0, "at least 1 byte, got 0"),
+        (-1, "at least 1 byte, got -1"),
+        (1.0, "a whole number, got 1.0"),
+        (True, "a whole number"),
+        (None, "a whole number"),
+        ("6" * 1000, "a whole number"),
+        (MOST + 1, "at most 9,007,199,254,740,992, got 9007199254740993"),
+        (10**80, "at most 9,007,199,254,740,992, got a whole number of about 80 digits"),
+        (10**100_000, "at most 9,007,199,254,740,992, got a whole number of about 100,000 digits"),
+    ],
+    ids=range(9),
+)
+def test_what_a_caller_gives_is_checked(value: object, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"^ram_bytes must be {rule}") as told:
         check_count("ram_bytes", value)
     assert len(str(told.value)) < 200
     check_count("ram_bytes", 1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from sapool.base.reading import parse_record
 from sapool.base.sizes import check_count, format_count, format_size
 
 # Records of before budgets could be absent wrote this for no RAM budget.
@@ -146,8 +147,8 @@ class Budget:
             ValueError: the text is no budget.
         """
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
+            return parse_record(cls, text)
+        except ValueError as error:
             raise ValueError(f"not a budget: {error}") from None
 
     @classmethod

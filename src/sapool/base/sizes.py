@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from sapool.base.quoting import quote
+
 MOST = 2**53
 """The largest size or count that is taken: up to here every whole number is exact in JSON and as a float."""
 
@@ -41,18 +43,14 @@ def parse_count(text: str) -> int:
 def _parse(text: str, units: Mapping[str, int], what: str, examples: str) -> int:
     found = re.fullmatch(r"\s*([0-9]+)(\.[0-9]+)?\s*([A-Za-z]*)\s*", text)
     if found is None or found[3] not in units:
-        raise ValueError(f"not a {what}: {_shortened(text)}; write {examples}")
+        raise ValueError(f"not a {what}: {quote(text, _LONGEST)}; write {examples}")
     # A number of a million digits takes seconds to read: its length alone says that it is too large.
     whole, part = found[1].lstrip("0"), (found[2] or "")[:_LONGEST]
     count = MOST + 1 if len(whole) > _LONGEST else int(Fraction(f"{whole or 0}{part}") * units[found[3]])
     if not 1 <= count <= MOST:
         least = "1 byte" if what == "size" else "1"
-        raise ValueError(f"not a {what}: {_shortened(text)}; it must be at least {least} and at most {MOST:,}")
+        raise ValueError(f"not a {what}: {quote(text, _LONGEST)}; it must be at least {least} and at most {MOST:,}")
     return count
-
-
-def _shortened(text: str) -> str:
-    return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}... ({len(text):,} characters)"
 
 
 def check_count(name: str, value: object) -> None:
@@ -61,14 +59,12 @@ def check_count(name: str, value: object) -> None:
     Raises:
         ValueError: no whole number of 1 to :data:`MOST`; the message begins with ``name``.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 1 <= value <= MOST:
-            return
-        # Python refuses to write a number of thousands of digits.
-        said = str(value) if value.bit_length() <= 128 else f"a number of {value.bit_length():,} bits"
-    else:
-        said = _shortened(str(value))
-    raise ValueError(f"{name} must be a whole number of at least 1 and at most {MOST:,}, got {said}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number, got {quote(value)}")
+    if not 1 <= value <= MOST:
+        unit = " byte" if name.endswith("_bytes") else ""
+        rule = f"at least 1{unit}" if value < 1 else f"at most {MOST:,}"
+        raise ValueError(f"{name} must be {rule}, got {quote(value)}")
 
 
 def format_size(count: int) -> str:

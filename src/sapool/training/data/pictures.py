@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.base.quoting import one_line
 
@@ -29,7 +30,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-class PictureError(ValueError):
+class PictureError(SapoolError, ValueError):
     """A picture that can't be used; the message says why in one line, but not which."""
 
 

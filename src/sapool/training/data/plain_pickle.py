@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
+
 MOST_STEPS = 1_000_000  # CIFAR-100's training file takes 300,000
 _NAME_BYTES = 200
 _SMALL = 9  # bytes of a number
@@ -23,7 +25,7 @@ _TYPES = {"u1": np.uint8, "i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": n
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 
 
-class PickleError(ValueError):
+class PickleError(SapoolError, ValueError):
     """The bytes are no pickle of plain data; the message says why."""
 
 

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sapool.base.errors import SapoolError
 from sapool.training.data.pictures import PictureError, open_regular, read_pixels
 
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
 
 
-class DataError(ValueError):
+class DataError(SapoolError, ValueError):
     """A data set that can't be used as it is; the message names the file or record, and what is wrong with it."""
 
     def __init__(self, said: str) -> None:
