@@ -8,17 +8,18 @@ from sapool.pruning.trimming import Trimmer
 
 
 def test_what_a_trimming_changes_comes_back() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8))
+    conv, norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+    model = nn.Sequential(conv, norm)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     x = torch.rand(2, 3, 4, 4)
     expected = model.eval()(x)
     snapshot = Snapshot(model.modules())
     trimmer = Trimmer(lambda *_: None)
-    trimmer.outputs(model[0], [0, 2, 4])  # type: ignore[arg-type]
-    trimmer.norm(model[1], [0, 2, 4])
-    assert model(x).shape[1] == model[0].out_channels == model[1].num_features == 3
+    trimmer.outputs(conv, [0, 2, 4])
+    trimmer.norm(norm, [0, 2, 4])
+    assert [model(x).shape[1], conv.out_channels, norm.num_features] == [3, 3, 3]
     snapshot.restore()
-    assert (model[0].out_channels, model[1].num_features) == (8, 8)
+    assert [conv.out_channels, norm.num_features] == [8, 8]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert torch.equal(model(x), expected)
 

@@ -17,6 +17,6 @@ def test_a_shared_mask_is_spread_and_the_outputs_stay() -> None:
     x = torch.randn(2, 6, 8, 8)
     expected = copy.deepcopy(model)(x)
     assert spread_masks(model, x) == 1
-    assert [pool.omega.shape[0] for pool in model] == [6, 6]  # type: ignore[union-attr,index]
+    assert [pool.omega.shape[0] for pool in model] == [6, 6]  # type: ignore[index]
     torch.testing.assert_close(model(x), expected, atol=1e-6, rtol=1e-6)
     assert spread_masks(model, x) == 0
