@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import nn
 
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, profile_graph, profile_tflite
-from sapool.networks.traced import InputSize, as_input_size, trace
+from sapool.networks.traced import trace
 from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 from sapool.passes import PASSES, apply_file_passes, choose_passes
 from sapool.predict.lowering import UnpredictableError, lower

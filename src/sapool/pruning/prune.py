@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import Reporter, SilentReporter
 from sapool.base.suggest import suggest
-from sapool.networks.traced import InputSize, as_input_size, example_input
+from sapool.networks.traced import example_input
 from sapool.pruning.costs import Passes, Size, cost_of
 from sapool.pruning.groups import ChannelGroups, KeptChannels
 from sapool.pruning.importance import Batches, Loss, add_gradients, check_importance, make_scorers

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sapool.base.image_size import InputSize
 from sapool.base.records import ArenaRecord, PoolingPlan
-from sapool.networks.traced import InputSize
 from sapool.planning.plan import make_plan, supported_sites
 from sapool.planning.surgery import apply_plan
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from sapool.base.extras import require
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.base.suggest import suggest
 from sapool.layers import check_pool_name
@@ -24,7 +25,6 @@ from sapool.memory import (
     macs_of,
     tail_bytes,
 )
-from sapool.networks.traced import InputSize, as_input_size
 from sapool.networks.tracer import ShapeDecisionError
 from sapool.passes import FILE_PASSES, apply_file_passes
 from sapool.planning.placement import PLACEMENTS
