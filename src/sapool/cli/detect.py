@@ -263,14 +263,13 @@ def compare(
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware
     from sapool.workflows.compare import DetectCompareConfig, compare_detectors
-    from sapool.workflows.compare.config import NO_BUDGET
 
     config = DetectCompareConfig(
         model=model,
         data=data,
         recipe=read_detection_recipe(recipe, epochs=epochs),
         pools=names_in(pools),
-        ram_bytes=NO_BUDGET if ram is None else parse_size(ram),
+        ram_bytes=None if ram is None else parse_size(ram),
         seeds=seeds,
         strides=None if (given := parse_strides(strides)) is None else tuple(given),
         skip_bad=skip_bad,
@@ -312,7 +311,7 @@ def _show_run(run: DetectorRun, as_json: bool) -> None:
         ("validation AP", f"{result['val_ap']:.1%} (epoch {result['best_epoch']}, chosen by it)"),
         ("time", f"{result['train_seconds']:.0f} s, {result['images_per_second']:,.0f} images/s"),
         ("parameters", f"{run.record['parameters']:,}"),
-        ("backbone's arena, int8", f"{arena.total_bytes:,} bytes (heads not in it)" if arena else "not known"),
+        ("backbone's arena, int8", f"{arena.arena_bytes:,} bytes (heads not in it)" if arena else "not known"),
     ]
     for row in rows:
         table.add_row(*row)
