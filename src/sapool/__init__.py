@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sapool.base.arena import ArenaSize as ArenaSize
     from sapool.base.budget import Budget as Budget
     from sapool.base.budget import Needs as Needs
+    from sapool.base.errors import SapoolError as SapoolError
     from sapool.base.records import ArenaRecord as ArenaRecord
     from sapool.base.records import DownsamplingSite as DownsamplingSite
     from sapool.base.records import ExportRecord as ExportRecord
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "sapool.base.arena": ("ArenaSize",),
     "sapool.base.budget": ("Budget", "Needs"),
+    "sapool.base.errors": ("SapoolError",),
     "sapool.networks.authors": ("from_authors",),
     "sapool.workflows.compare": ("CompareConfig", "Comparison", "compare"),
     "sapool.detection": ("DetectionRecord", "evaluate_results", "load_boxes", "make_detector", "plan_backbone"),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from sapool.base.budget import Budget
+from sapool.base.errors import SapoolError
 from sapool.base.records import (
     ArenaRecord,
     PoolingPlan,
@@ -50,7 +51,7 @@ Images = Dataset[tuple[Tensor, int]]
 T = TypeVar("T")
 
 
-class FolderConflictError(ValueError):
+class FolderConflictError(SapoolError, ValueError):
     """The output folder holds results of another configuration."""
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 
 Labels = NDArray[np.int64]
@@ -26,7 +27,7 @@ Indices = NDArray[np.int64]
 _DAMAGED = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
 
 
-class DataError(ValueError):
+class DataError(SapoolError, ValueError):
     """A data set that can't be used as it is; the message names the file or record, and what is wrong with it."""
 
     def __init__(self, said: str) -> None:
