@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from sapool.export import export_int8 as export_int8
     from sapool.export import export_onnx as export_onnx
     from sapool.export import measure_arena as measure_arena
+    from sapool.export import model_header as model_header
     from sapool.export import optimize_tflite as optimize_tflite
     from sapool.export import randomize_norms as randomize_norms
     from sapool.layers import POOLS as POOLS
@@ -110,6 +111,7 @@ _HOMES = {
         "export_int8",
         "export_onnx",
         "measure_arena",
+        "model_header",
         "optimize_tflite",
         "randomize_norms",
     ),
