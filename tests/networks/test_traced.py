@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sapool.base.image_size import as_input_size
-from sapool.networks.traced import InputSizeError, evaluating, trace
+from sapool.networks.traced import InputSizeError, as_input_size, evaluating, trace
 from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 
 

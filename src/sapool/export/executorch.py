@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from sapool.base.extras import require
-from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import write_bytes_atomically
 from sapool.export._quiet import captured_output
 from sapool.export.litert import ExportError
 from sapool.export.onnx import ERROR_LIMIT, relative_error, run_model
 from sapool.export.refusal import explain_refusal, first_line
-from sapool.networks.traced import evaluating
+from sapool.networks.traced import InputSize, as_input_size, evaluating
 
 _CHECKED_IMAGES = 4
 _PURPOSE = "exporting to .pte"

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from sapool.base.extras import require
-from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import write_bytes_atomically
 from sapool.export._quiet import captured_output
 from sapool.export.litert import ExportError
 from sapool.export.refusal import explain_refusal, first_line
-from sapool.networks.traced import evaluating
+from sapool.networks.traced import InputSize, as_input_size, evaluating
 
 ERROR_LIMIT = 1e-4  # relative, float32: the sums are the same, their order is not
 _CHECKED_BATCH = 5  # another size than the one exported with, so that the batch's axis is proven to be dynamic

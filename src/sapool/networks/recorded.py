@@ -10,10 +10,16 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import DownsamplingSite, UnsupportedSite
 from sapool.networks.operators import Operator, map_sides, read_operator, samples
-from sapool.networks.traced import FallbackWarning, TracedModel, run_once, trace
+from sapool.networks.traced import (
+    FallbackWarning,
+    InputSize,
+    TracedModel,
+    as_input_size,
+    run_once,
+    trace,
+)
 from sapool.networks.tracer import UntraceableModelError, strided_modules
 
 Shape = tuple[int, ...]

@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from sapool.base.errors import SapoolError
-from sapool.base.image_size import InputSize, as_input_size
+from sapool.base.image_size import InputSize as InputSize
+from sapool.base.image_size import as_input_size as as_input_size
 from sapool.networks.tracer import Trace, UntraceableModelError, trace_graph
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import DownsamplingSite, PoolingPlan, SitePlan, Size, UnsupportedSite
 from sapool.layers import check_pool_name, create_pool, pool_keywords
 from sapool.networks.recorded import read_model
-from sapool.networks.traced import TracedModel
+from sapool.networks.traced import InputSize, TracedModel, as_input_size
 from sapool.planning.placement import PLACEMENTS, Place, operator_nodes, places_of
 from sapool.planning.sites import find_downsampling, find_sites, reaches
 

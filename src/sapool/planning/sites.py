@@ -9,11 +9,10 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import fx, nn
 
-from sapool.base.image_size import InputSize
 from sapool.base.records import DownsamplingSite, UnsupportedSite
 from sapool.networks.operators import Operator, inner_sites, map_sides, module_of, read_operator, samples
 from sapool.networks.recorded import read_model, recorded_sites
-from sapool.networks.traced import TracedModel
+from sapool.networks.traced import InputSize, TracedModel
 
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Upsample)
 _POOL_FUNCTIONS = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.avg_pool2d, F.max_pool2d, F.interpolate)

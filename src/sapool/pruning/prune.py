@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import Reporter, SilentReporter
 from sapool.base.suggest import suggest
-from sapool.networks.traced import example_input
+from sapool.networks.traced import InputSize, as_input_size, example_input
 from sapool.pruning.costs import Passes, Size, cost_of
 from sapool.pruning.groups import ChannelGroups, KeptChannels
 from sapool.pruning.importance import Batches, Loss, add_gradients, check_importance, make_scorers
@@ -51,7 +50,7 @@ def prune_channels(
         model: any network of one tensor (N, C, H, W), with a plan in it or not; it stays as it is.
         example: images (N, C, H, W), or an input size: an int (square, 3 channels) or (C, H, W).
         ratio: share of channels to remove, of every group of layers that share them.
-        ram_bytes: remove channels until the predicted arena (head and tail, 64-bit) is at most this: first where most
+        ram_bytes: remove channels until the predicted arena (``arena_bytes``, 64-bit) is at most this: first where most
             bytes at the peak go for the least importance, with a new profile after every round.
         macs: remove channels until one inference has at most this many multiply-accumulates.
         importance: one of :data:`IMPORTANCES`; inside pools it is always the norm.

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from sapool.base.image_size import as_input_size
 from sapool.base.records import DownsamplingSite, PoolingPlan, SitePlan
 from sapool.memory import ArenaGraph, MemoryProfile, profile_graph
 from sapool.networks.operators import Operator, read_operator
-from sapool.networks.traced import TracedModel, trace
+from sapool.networks.traced import TracedModel, as_input_size, trace
 from sapool.planning.placement import Place, operator_nodes, places_of
 from sapool.planning.plan import Stride, plan_sites, planned_pool
 from sapool.planning.sites import find_sites
