@@ -91,9 +91,9 @@ def test_eval_images_under_one_are_refused() -> None:
     "augment", [(), ("crop_pad4", "flip", "random_affine"), ("random_resized_crop", "color_jitter")]
 )
 def test_any_channels_and_sides(augment: tuple[str, ...]) -> None:
-    for size in ((1, 8, 8), (1, 12, 20), (3, 20, 12), (4, 9, 7)):
-        wanted = () if size[0] == 4 else augment
-        data = load_data("digits", size, augment=wanted)
+    sizes: list[tuple[int, int, int]] = [(1, 8, 8), (1, 12, 20), (3, 20, 12), (4, 9, 7)]
+    for size in sizes:
+        data = load_data("digits", size, augment=augment if size[0] < 4 else ())
         for images in (data.train, data.val, data.test):
             assert images[3][0].shape == size
         assert gather(data.train, 5)[0].shape == (5, *size)
