@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from benchmarks.rooms import count
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sapool.detection.image_files import UNREADABLE, as_bytes, encode_png, image_size, read_image
+from sapool.detection.image_files import as_bytes, encode_png, image_size, read_image
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_part_of_an_image_has_a_header_and_no_pixels(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     (tmp_path / "a.png").write_bytes(encode_png(pixels)[:-2000])
     assert image_size(tmp_path / "a.png", decode=False) == (64, 64)
-    with pytest.raises(UNREADABLE):
+    with pytest.raises((OSError, ValueError)):
         image_size(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png does not decode"):
         read_image(tmp_path / "a.png")
