@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.data import TensorDataset
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from sapool.export import run_images
 from sapool.tflite.file import TfliteError
@@ -16,9 +16,19 @@ from sapool.workflows.evaluate import Evaluation, evaluate_model
 from tests.conftest import images, pooled_net
 
 
+class Shown(Dataset[tuple[Tensor, int]]):
+    def __init__(self, classes: int) -> None:
+        self.images, self.classes = images(24), classes
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        return self.images[place], place % self.classes
+
+
 def splits(classes: int = 4) -> DataSplits:
-    shown = images(24)
-    data = TensorDataset(shown, torch.arange(24) % classes)
+    data = Shown(classes)
     return DataSplits("made", data, data, data, classes, 24, tuple("abcdefgh"[:classes]))
 
 
