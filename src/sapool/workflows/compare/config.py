@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from sapool.base.quoting import quote
 from sapool.base.records import PoolingPlan
 from sapool.base.sizes import format_kib
 from sapool.base.suggest import suggest
@@ -27,6 +28,7 @@ DEFAULT_EPOCHS = 20
 TABLES = ("budget", "equal")
 # As a RAM budget: none.
 NO_BUDGET = 1 << 40
+MOST_LABEL = 60
 REFERENCE = "avg"
 
 # What may be added to a study later; everything else decides what its runs are.
@@ -112,6 +114,7 @@ class CompareConfig:
         if len(set(self.pools)) != len(self.pools):
             raise ValueError(f"pools must name each pooling once, got {', '.join(self.pools)}")
         for label in self.variants:
+            _check_label(label)
             if label in self.pools:
                 raise ValueError(f"the variant {label!r} has the name of a pooling that is compared too: rename it")
         for variant in self.all_variants():
@@ -176,6 +179,13 @@ class CompareConfig:
         """Return ``runs/compare_`` + data, model, input size and budget."""
         data, model = ("-".join(filter(None, re.split("[:/]", text))) for text in (self.data, self.model))
         return Path("runs") / f"compare_{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+
+
+def _check_label(label: str) -> None:
+    """A label stands in tables, Markdown and a picture."""
+    if not label.strip() or not label.isprintable() or len(label) > MOST_LABEL or "|" in label:
+        rule = f"1 to {MOST_LABEL} printable characters without |"
+        raise ValueError(f"the label of a variant must be {rule}, got {quote(label)}")
 
 
 def _check_values(variant: Variant) -> None:

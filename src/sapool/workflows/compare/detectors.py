@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
 from sapool.detection import DetectConfig
 from sapool.export import ExportError, InterpreterError
 from sapool.layers import check_pool_name
