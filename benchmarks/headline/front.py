@@ -33,7 +33,7 @@ BASE = CompareConfig(
     data="scattered-digits",
     input_size=64,
     pools=("self_attentive", "avg", "max", "strided", "lip"),
-    ram_bytes=1 << 30,
+    ram_bytes=None,
     flash_bytes=None,
     recipe=TrainConfig(epochs=15),
     tables=("budget",),

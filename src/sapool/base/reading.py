@@ -69,7 +69,7 @@ def parse_json(text: str, *, check: bool = True) -> Any:
     {'a': [1, 2.5]}
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant if check else None)
     except RecursionError:
         raise ReadingError(f"nested deeper than {MOST_DEPTH} levels") from None
     except json.JSONDecodeError as error:

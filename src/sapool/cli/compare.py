@@ -21,7 +21,7 @@ from sapool.cli.console import (
     InputSize,
     Ram,
     Terminal,
-    budgets,
+    budget_from,
     check_folder,
     names_in,
     print_table,
@@ -114,7 +114,7 @@ def compare(
     if against is not None:
         _show_authors(against, results or [], as_json)
         return
-    ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
+    budget = budget_from(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     trained_by = _recipe(recipe or ("authors-imagenet" if study else None), recipe_asked)
     if study is not None:
@@ -140,8 +140,8 @@ def compare(
         input_sizes=tuple(_whole_numbers("--sizes", sizes)),
         pools=names_in(pools) if pools is not None else ("self_attentive", "max", "avg"),
         variants=_variants(variant or []),
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
+        ram_bytes=budget.ram_bytes,
+        flash_bytes=budget.flash_bytes,
         seeds=seeds,
         recipe=trained_by,
         placement=placement,

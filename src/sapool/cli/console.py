@@ -17,6 +17,7 @@ from sapool.base.sizes import parse_size
 from sapool.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
+    from sapool.base.budget import Budget
     from sapool.base.records import PoolingPlan
 
 DONE, MISTAKE, NOTHING_FITS = 0, 2, 3
@@ -149,25 +150,30 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def budgets(ram: str | None, flash: str | None, board: str | None, *, default_ram: str, default_flash: str) -> Budgets:
-    """Return the budgets that the options ask for, in bytes.
+def budget_from(
+    ram: str | None, flash: str | None, board: str | None, *, default_ram: str = "", default_flash: str = ""
+) -> Budget:
+    """Return the budget that the options ask for; a default that is empty is no limit.
 
     Raises:
         ValueError: a size that is none, an unknown board, or a board and a size at once.
     """
+    from sapool.base.budget import Budget
+
     if board is None:
-        return parse_size(ram or default_ram), parse_size(flash or default_flash)
+        sizes = [parse_size(text) if text else None for text in (ram or default_ram, flash or default_flash)]
+        return Budget(ram_bytes=sizes[0], flash_bytes=sizes[1])
     for name, value in (("--ram", ram), ("--flash", flash)):
         if value is not None:
             raise ValueError(f"--board and {name} exclude each other: {board} has its own")
-    from sapool.memory.boards import budget_of
+    from sapool.memory.boards import get_board
 
-    return budget_of(board)
+    return get_board(board).budget
 
 
-Budgets = tuple[int, int]
 Ram = Annotated[
-    str | None, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")
+    str | None,
+    typer.Option("--ram", help="RAM budget for the arena that TFLM must be given: 131072, 128KiB, 128kB, 1MiB."),
 ]
 Flash = Annotated[str | None, typer.Option("--flash", help="Flash budget for the .tflite file.")]
 BoardName = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.reading import read_json
 from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     AsJson,
@@ -20,7 +21,6 @@ from sapool.cli.console import (
     names_in,
     print_table,
     read_plan,
-    read_text,
     resumable,
 )
 
@@ -185,10 +185,7 @@ def _files(annotations: Path, results: Path) -> tuple[CocoAnnotations, list[dict
     """
     from sapool.detection.annotation_file import parse_annotations
 
-    try:
-        found = json.loads(read_text(results))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{results}: not JSON: {error}") from None
+    found = read_json(results, most_bytes=4 << 30)
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(found, list) or not all(isinstance(entry, dict) and needed <= entry.keys() for entry in found):
         raise ValueError(f"{results}: COCO results must be a list of objects with {', '.join(sorted(needed))}")
@@ -263,7 +260,6 @@ def compare(
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware
     from sapool.workflows.compare import DetectCompareConfig, compare_detectors
-    from sapool.workflows.compare.config import NO_BUDGET
 
     check_folder(out)
     config = DetectCompareConfig(
@@ -271,7 +267,7 @@ def compare(
         data=data,
         recipe=read_detection_recipe(recipe, epochs=epochs),
         pools=names_in(pools),
-        ram_bytes=NO_BUDGET if ram is None else parse_size(ram),
+        ram_bytes=None if ram is None else parse_size(ram),
         seeds=seeds,
         strides=None if (given := parse_strides(strides)) is None else tuple(given),
         skip_bad=skip_bad,
@@ -310,7 +306,7 @@ def _show_run(run: DetectorRun, as_json: bool) -> None:
         ("validation AP", f"{result['val_ap']:.1%} (epoch {result['best_epoch']}, chosen by it)"),
         ("time", f"{result['train_seconds']:.0f} s, {result['images_per_second']:,.0f} images/s"),
         ("parameters", f"{run.record['parameters']:,}"),
-        ("backbone's arena, int8", f"{arena.total_bytes:,} bytes (heads not in it)" if arena else "not known"),
+        ("backbone's arena, int8", f"{arena.arena_bytes:,} bytes (heads not in it)" if arena else "not known"),
     ]
     for row in rows:
         table.add_row(*row)

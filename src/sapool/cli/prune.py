@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from sapool.base.arena import as_plain
 from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
     AsJson,
@@ -111,9 +111,9 @@ def prune(
     record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
     known = {"num_classes": num_classes, "classes": []}
     config = untrained_config(model, data, input_size, planned)
-    write_network(out, planned, {"config": config, "prune": asdict(record), "data": known})
+    write_network(out, planned, {"config": config, "prune": as_plain(record), "data": known})
     if as_json:
-        sys.stdout.write(json.dumps(asdict(record), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_plain(record), indent=2) + "\n")
     else:
         _show(record, model)
         messages.print(f"written to {out}; fine-tune it before it is used")
@@ -200,7 +200,7 @@ def _show(record: PruneRecord, model: str) -> None:
         "macs": "multiply-accumulates",
         "head_bytes": "head (predicted bytes)",
         "tail_bytes": "tail",
-        "total_bytes": "total",
+        "arena_bytes": "arena",
     }
     for name, label in rows.items():
         before, after = getattr(record.before, name), getattr(record.after, name)

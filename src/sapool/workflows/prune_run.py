@@ -98,6 +98,7 @@ def prune_run(request: PruneRequest, out: Path, reporter: Reporter) -> dict[str,
 
 
 def _write(out: Path, run: TrainedRun, tuned: Tuned, network: nn.Module, request: PruneRequest) -> dict[str, Any]:
+    from sapool.base.arena import as_plain
     from sapool.base.files import write_text_atomically
     from sapool.base.records import PoolingPlan, record_to_json
     from sapool.pruning import save_pruned
@@ -109,7 +110,7 @@ def _write(out: Path, run: TrainedRun, tuned: Tuned, network: nn.Module, request
     record = {
         "config": run.config,
         "request": asdict(request),
-        "prune": asdict(tuned.pruned.record),
+        "prune": as_plain(tuned.pruned.record),
         "tuning": asdict(tuned.record),
         "data": {"num_classes": run.num_classes, "classes": list(run.classes)},
     }

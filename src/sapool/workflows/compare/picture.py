@@ -34,11 +34,11 @@ def draw(comparison: Comparison, path: Path) -> bool:
 
 
 def _mark(axes: object, row: PoolingRow) -> None:
-    if row.mean is None or row.total_bytes is None:
+    if row.mean is None or row.arena_bytes is None:
         return
     mean, low, high = row.mean.mean, row.mean.low, row.mean.high
     interval = None if low is None or high is None else [[100 * (mean - low)], [100 * (high - mean)]]
-    kib = row.total_bytes / 1024
+    kib = row.arena_bytes / 1024
     axes.errorbar([kib], [100 * mean], yerr=interval, marker="o", capsize=3)  # type: ignore[attr-defined]
     label = row.label.replace("$", r"\$")  # a single one starts a formula
     axes.annotate(label, (kib, 100 * mean), xytext=(4, 4), textcoords="offset points")  # type: ignore[attr-defined]
