@@ -52,3 +52,18 @@ def test_a_plan_is_for_one_size(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"plan\.json: not a text file"):
         read_plan(tmp_path / "plan.json", 32)
+
+
+def test_names_are_printed_as_they_are_markup_and_all(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "runs/[/b] [red]x :smile:"
+    table = Table(title=name)
+    table.add_column(name)
+    table.add_row(name)
+    print_table(table)
+    assert capsys.readouterr().out.count(name) == 3
+    terminal = Terminal()
+    terminal.stage(name)
+    terminal.start(name, 1)
+    terminal.advance(name)
+    terminal.finish()
+    assert capsys.readouterr().err.count(name) >= 1

@@ -13,7 +13,8 @@ from sapool.workflows.compare.picture import draw
 def row(label: str, accuracies: tuple[float, ...]) -> PoolingRow:
     return PoolingRow(
         label, label, {}, None, (2,), 32, tuple(range(len(accuracies))), accuracies, accuracies, accuracies,
-        estimate(accuracies) if accuracies else None, arena_bytes=20_480, total_bytes=20_000, fits=True, records=(label,),
+        estimate(accuracies) if accuracies else None, arena_bytes=20_480, fits=True,
+        records=(label,),
     )  # fmt: skip
 
 
