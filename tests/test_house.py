@@ -22,7 +22,7 @@ TESTED_ELSEWHERE = {
 
 
 # Rooms whose modules are tested together so far, by the tests of their folder.
-TESTED_TOGETHER = ("firmware",)
+TESTED_TOGETHER = ("firmware", "tflite", "workflows")
 
 
 def modules() -> Iterator[Path]:
