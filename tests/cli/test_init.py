@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sapool import cli
+from sapool.base.errors import SapoolError
 from tests.cli.commands import run
 
 
@@ -69,3 +71,30 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_exit_codes_are_the_documented_ones() -> None:
     assert (cli.DONE, cli.MISTAKE, cli.NOTHING_FITS, cli.INTERRUPTED) == (0, 2, 3, 130)
+
+
+class UnheardOfError(SapoolError, RuntimeError):
+    """One of the library's errors that the command line has no word of."""
+
+
+@pytest.mark.parametrize("error", [UnheardOfError, ValueError, OSError])
+def test_the_librarys_errors_and_the_users_mistakes_are_one_line(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "app", raising(error("no such luck")))
+    done = run("boards")
+    assert (done.returncode, done.stderr) == (2, "sapool: no such luck\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, AttributeError])
+def test_a_defect_is_shown_whole(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", raising(error("no such luck")))
+    with pytest.raises(error):
+        run("boards")
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def app(**_: object) -> None:
+        raise error
+
+    return app

@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import explain_missing
 from sapool.base.sizes import parse_size
 from sapool.cli.compare import compare
@@ -29,8 +30,6 @@ from sapool.cli.prune import prune
 from sapool.cli.train import train
 
 __all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "app", "main", "parse_size"]
-
-_EXPECTED = ("InterpreterError",)  # by name: importing it would need the deploy extra
 
 app = typer.Typer(
     help="Make a convolutional network fit a micro-controller's memory with self-attentive pooling, and prove it on "
@@ -61,10 +60,8 @@ def main() -> None:
             raise SystemExit(MISTAKE) from None
         context = getattr(error, "ctx", None)
         _fail(f"{said} (see {context.command_path if context is not None else 'sapool'} --help)")
-    except (ValueError, ImportError, OSError, RuntimeError) as error:
-        # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
-        defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED
-        if defect or os.environ.get("SAPOOL_DEBUG"):
+    except (SapoolError, ValueError, ImportError, OSError) as error:  # any other is a defect, shown whole
+        if os.environ.get("SAPOOL_DEBUG"):
             raise
         _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
     raise SystemExit(code or DONE)

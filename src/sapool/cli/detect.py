@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.reading import read_json
 from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     INTERRUPTED,
@@ -20,7 +21,6 @@ from sapool.cli.console import (
     names_in,
     print_table,
     read_plan,
-    read_text,
 )
 
 if TYPE_CHECKING:
@@ -186,10 +186,7 @@ def _files(annotations: Path, results: Path) -> tuple[CocoAnnotations, list[dict
     """
     from sapool.detection.annotation_file import parse_annotations
 
-    try:
-        found = json.loads(read_text(results))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{results}: not JSON: {error}") from None
+    found = read_json(results, most_bytes=4 << 30)
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(found, list) or not all(isinstance(entry, dict) and needed <= entry.keys() for entry in found):
         raise ValueError(f"{results}: COCO results must be a list of objects with {', '.join(sorted(needed))}")

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.base.records import ExportRecord, write_bytes_atomically
 from sapool.export._quiet import captured_output
@@ -34,7 +35,7 @@ _CHECKED_IMAGES = 16
 _PURPOSE = "exporting to .tflite"
 
 
-class ExportError(ValueError):
+class ExportError(SapoolError, ValueError):
     """A network can't be converted or quantised; the message says what failed."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.firmware.cores import CORES, Core
 from sapool.firmware.elf import Elf
@@ -37,7 +38,7 @@ _PAINT = 0xC5
 _TIME_LIMIT_SECONDS = 600
 
 
-class EmulationError(RuntimeError):
+class EmulationError(SapoolError, RuntimeError):
     """The emulated program did not run to its end; the message says where it was."""
 
 

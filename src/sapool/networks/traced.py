@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from sapool.base.errors import SapoolError
 from sapool.networks.tracer import Trace, UntraceableModelError, trace_graph
 
 InputSize = int | tuple[int, int, int]
@@ -23,7 +24,7 @@ class FallbackWarning(UserWarning):
     """torch.fx can't follow some of a network's code; the message says what is done instead."""
 
 
-class InputSizeError(ValueError):
+class InputSizeError(SapoolError, ValueError):
     """The model can't take this input size; the message says where it fails."""
 
 

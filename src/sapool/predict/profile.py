@@ -11,10 +11,14 @@ from torch import nn
 
 from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, profile_graph, profile_tflite
 from sapool.networks.traced import InputSize, as_input_size, trace
+from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 from sapool.passes import PASSES, apply_file_passes, choose_passes
-from sapool.predict.lowering import lower
+from sapool.predict.lowering import UnpredictableError, lower
 from sapool.predict.pool_forms import deploy_pool
 from sapool.tflite.skeleton import skeleton_of
+
+# What a network raises whose arena can't be predicted, though it runs.
+UNPREDICTABLE = (UntraceableModelError, ShapeDecisionError, UnpredictableError)
 
 
 def profile_memory(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from sapool.base.errors import SapoolError
 from sapool.base.records import (
     ArenaRecord,
     PoolingPlan,
@@ -49,7 +50,7 @@ Images = Dataset[tuple[Tensor, int]]
 T = TypeVar("T")
 
 
-class FolderConflictError(ValueError):
+class FolderConflictError(SapoolError, ValueError):
     """The output folder holds results of another configuration."""
 
 
@@ -328,7 +329,9 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
     reporter.stage(f"{task.name}: quantising to int8 and measuring on TensorFlow Lite Micro")
     export = export_int8(model, data.calibration(), path)
     arena = measure_arena(path)
-    write_text_atomically(path.with_suffix(".h"), model_header(path.read_bytes(), arena))
+    recipe = task.recipe
+    header = model_header(path, arena, mean=recipe.mean, std=recipe.std, classes=data.classes)
+    write_text_atomically(path.with_suffix(".h"), header)
     parity = check_parity(path, gather(data.test, PARITY_IMAGES)[0])
     if parity.max_steps > PARITY_LIMIT_STEPS:
         reporter.stage(

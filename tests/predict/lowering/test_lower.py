@@ -12,7 +12,7 @@ from sapool import apply_plan, export_int8, load_model, make_plan, randomize_nor
 from sapool.export import measure_arena
 from sapool.memory import ArenaGraph
 from sapool.networks.traced import trace
-from sapool.predict.lowering import lower
+from sapool.predict.lowering import UnpredictableError, lower
 from sapool.predict.profile import profile_memory
 
 
@@ -135,3 +135,15 @@ def test_the_memory_of_an_added_context_is_predicted_and_no_pass_changes_the_out
     measured = measure_arena(path)
     assert predicted.head_bytes == measured.head_bytes
     assert predicted.tail_bytes == pytest.approx(measured.tail_bytes, rel=0.05)
+
+
+class PositiveColumns(nn.Module):
+    """A network whose map's size depends on the numbers in it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nonzero(x).flatten()
+
+
+def test_an_operation_whose_shapes_need_the_numbers_is_named() -> None:
+    with pytest.raises(UnpredictableError, match="nonzero: its shapes need the numbers"):
+        profile_memory(PositiveColumns(), 8)
