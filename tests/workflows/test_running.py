@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, RunRecord
 from sapool.export import measure_latency
 from sapool.networks.tiny import TinyNet
@@ -32,7 +33,7 @@ from sapool.workflows.running import (
 
 def task() -> Task:
     plan = make_plan(TinyNet(10), 32, "avg")
-    return Task("avg", plan, TrainConfig(epochs=1), 10_000, None, {"seed": 0}, {"device": "cpu"}, "avg")
+    return Task("avg", plan, TrainConfig(epochs=1), Budget(10_000), {"seed": 0}, {"device": "cpu"}, "avg")
 
 
 def record(folder: Path) -> RunRecord:

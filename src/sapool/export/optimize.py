@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
 from sapool.passes import FILE_PASSES

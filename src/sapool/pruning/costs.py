@@ -47,7 +47,8 @@ def cost_of(model: nn.Module, size: Size, passes: Passes) -> Cost:
         profile, macs = profile_memory(model, size, passes=passes), count_macs(model, size)
     except UNPREDICTABLE:
         return Cost(parameters)
-    return Cost(parameters, macs, profile.head_bytes, profile.tail_bytes, profile.total_bytes, peak_of(profile))
+    arena = (profile.head_bytes, profile.tail_bytes, profile.total_bytes)
+    return Cost(parameters, macs, *arena, peak=peak_of(profile), setup_bytes=profile.setup_bytes)
 
 
 def peak_of(profile: MemoryProfile) -> str:

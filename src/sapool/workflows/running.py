@@ -19,16 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from sapool.base.budget import Budget
 from sapool.base.errors import SapoolError
-from sapool.base.records import (
-    ArenaRecord,
-    PoolingPlan,
-    Reporter,
-    RunRecord,
-    TrainRecord,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
     check_parity,
     export_int8,
@@ -62,12 +56,11 @@ class Task:
         name: what messages call the run.
         plan: the plan that is in the network.
         recipe: how it is trained.
-        ram_bytes: budget for the arena.
-        flash_bytes: budget for the file, or None.
+        budget: for the arena and the file.
         config: the whole configuration, kept in the record.
         environment: versions, device, commit.
         pool: the pooling.
-        tried: plans that were measured before this one: strides and arena total in bytes.
+        tried: plans that were measured before this one: strides and arena in bytes.
         int8_images: how many images of validation and of test the int8 model classifies, evenly spaced; None: all.
         hardware: what training runs on, or None for what there is.
     """
@@ -75,8 +68,7 @@ class Task:
     name: str
     plan: PoolingPlan
     recipe: TrainConfig
-    ram_bytes: int
-    flash_bytes: int | None
+    budget: Budget
     config: dict[str, Any]
     environment: dict[str, str]
     pool: str
@@ -108,7 +100,7 @@ def run_planned(task: Task, model: nn.Module, data: DataSplits, folder: Path, re
     deployed = _deploy(task, model, data, folder, reporter)
     reporter.stage(
         f"{task.name}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
-        f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
+        f"arena {deployed['arena'].arena_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
     )
     measured = {
         "float_val_accuracy": trained.val_accuracy,
@@ -139,6 +131,12 @@ def write_record(task: Task, model: nn.Module, measured: dict[str, Any], folder:
     )
     write_text_atomically(folder / "record.json", record_to_json(record))
     return record
+
+
+def sizes_of(arena: ArenaRecord) -> dict[str, int]:
+    """Return what a list of tried plans says of one's arena and file."""
+    names = ("total_bytes", "arena_bytes", "flash_bytes")
+    return {name: getattr(arena, name) for name in names}
 
 
 def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
@@ -339,7 +337,7 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
             f"{PARITY_LIMIT_STEPS}: counted as not fitting"
         )
     return {
-        "fits": parity.max_steps <= PARITY_LIMIT_STEPS and arena.fits(task.ram_bytes, task.flash_bytes),
+        "fits": parity.max_steps <= PARITY_LIMIT_STEPS and task.budget.fits(arena),
         "arena": arena,
         "export": export,
         "macs": export.macs,
