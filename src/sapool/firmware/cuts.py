@@ -52,7 +52,7 @@ def choose_cuts(program: Program, *, stream: bool = True) -> tuple[Schedule, Pla
     """Return the schedule and the plan with the least RAM found."""
     best = _attempt(program, frozenset(), stream)
     bound = max(store.row_bytes for store in program.stores)
-    if best[1].bytes <= bound or not stream and not program.steps:
+    if best[1].bytes <= bound or (not stream and not program.steps):
         return best
     cuts = frozenset(joint.store for joint in _best_cuts(program, stream))
     if cuts:

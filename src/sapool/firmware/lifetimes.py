@@ -111,7 +111,7 @@ def rows_of(program: Program, clock: Clock, flat: frozenset[int]) -> list[Rows]:
 
 def _note(released: Times, read: Read, times: Times) -> None:
     """Note when a step reads rows for the last time."""
-    if read.low[0] == read.low[-1] and read.high[0] == read.high[-1]:
+    if min(read.low) == max(read.low) and min(read.high) == max(read.high):
         part = released[read.low[0] : read.high[0]]
         np.maximum(part, times[-1], out=part)
         return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sapool.firmware.packing import pack_conv, pack_depthwise
 from sapool.firmware.requantize import channel_records, clamp_range, float32_product, multiplier, short_is_exact
 from sapool.firmware.rows.lower import Lowering, natural_rows
-from sapool.firmware.rows.parts import Blob, Layer, Read, UnsupportedError, Window
+from sapool.firmware.rows.parts import Blob, Layer, UnsupportedError, Window
 from sapool.firmware.scratch import scratch_bytes
 from sapool.tflite.graph import Operator, Tensor
 from sapool.tflite.options import window_options
