@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from sapool.base.records import write_bytes_atomically, write_text_atomically
+from sapool.base.files import write_bytes_atomically, write_text_atomically
 from sapool.cli.console import Terminal
 from sapool.training import TrainConfig
 from sapool.workflows.compare import CompareConfig, Comparison, compare

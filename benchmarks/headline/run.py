@@ -19,7 +19,8 @@ from deploying import deploy
 
 from sapool.base.budget import Budget
 from sapool.base.environment import describe_environment
-from sapool.base.records import record_to_json, write_bytes_atomically, write_text_atomically
+from sapool.base.files import write_bytes_atomically, write_text_atomically
+from sapool.base.records import record_to_json
 from sapool.cli.console import Terminal
 from sapool.export import check_parity
 from sapool.training import DataSplits, TrainConfig, gather, load_data

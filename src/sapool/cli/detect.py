@@ -13,14 +13,15 @@ from rich.table import Table
 from sapool.base.reading import read_json
 from sapool.base.sizes import parse_size
 from sapool.cli.console import (
-    INTERRUPTED,
     AsJson,
     Terminal,
+    check_folder,
     check_free,
     messages,
     names_in,
     print_table,
     read_plan,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def train(
     from sapool.training import Hardware, processes
     from sapool.workflows.detecting import DetectRequest, run_detector
 
+    check_folder(out)
     config = read_detection_recipe(
         recipe,
         detector=detector,
@@ -99,13 +101,10 @@ def train(
     planned = _plan(model, config, pool, strides, plan)
     request = DetectRequest(model, data, planned, config, skip_bad, train_images, pretrained)
     hardware = Hardware(workers, precision, accelerator=accelerator, tensorboard=tensorboard)
-    try:
+    with resumable():
         run = run_detector(
             request, out or request.default_folder(recipe), hardware=hardware, reporter=Terminal(), measure=measure
         )
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if processes().rank == 0:
         _show_run(run, as_json)
 
@@ -211,6 +210,7 @@ def predict(
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")
+    check_folder(out)
     check_free(out / "results.json", force)
     run = read_detector(folder)
     found = predict_files(run.detector(), images, run.classes, out, min_score)
@@ -261,6 +261,7 @@ def compare(
     from sapool.training import Hardware
     from sapool.workflows.compare import DetectCompareConfig, compare_detectors
 
+    check_folder(out)
     config = DetectCompareConfig(
         model=model,
         data=data,
@@ -273,11 +274,8 @@ def compare(
         train_images=train_images,
         pretrained=pretrained,
     )
-    try:
+    with resumable():
         found = compare_detectors(config, out, storage=storage, reporter=Terminal(), hardware=Hardware(workers))
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(found.to_json() + "\n")
     else:
@@ -294,7 +292,7 @@ def _show_comparison(found: DetectorComparison) -> None:
         table.add_row(*cells(row))
     print_table(table)
     for line in [f"{row.pool}: {reason}" for row in found.rows for reason in row.reasons] + list(EXPLANATION):
-        messages.print(line, markup=False, soft_wrap=True)
+        messages.print(line, soft_wrap=True)
 
 
 def _show_run(run: DetectorRun, as_json: bool) -> None:

@@ -193,7 +193,7 @@ def _network(model: str, num_classes: int, input_size: int, plan: Path | None, w
 
     network = planned_network(model, num_classes, input_size, plan)
     if weights is None:
-        messages.print("no --weights: the network is untrained, its normalisations are randomised", markup=False)
+        messages.print("no --weights: the network is untrained, its normalisations are randomised")
         return randomize_norms(network)
     load_weights(network, weights)
     return network

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from sapool.cli.console import (
     DONE,
-    INTERRUPTED,
     NOTHING_FITS,
     AsJson,
     BoardName,
@@ -20,9 +19,10 @@ from sapool.cli.console import (
     Ram,
     Terminal,
     budget_from,
-    messages,
+    check_folder,
     names_in,
     print_table,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def fit(
     from sapool.workflows.fit import FitConfig
     from sapool.workflows.fit import fit as run_fit
 
+    check_folder(out)
     budget = budget_from(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     config = FitConfig(
         model=model,
@@ -90,11 +91,8 @@ def fit(
         input_sizes=sizes_in(input_sizes),
         prune=prune,
     )
-    try:
+    with resumable():
         summary = run_fit(config, out, Terminal())
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(record_to_json(summary) + "\n")
     else:

@@ -116,7 +116,7 @@ def _show(profiled: MemoryProfile, model: str, every: bool) -> None:
     _show_operators(profiled, peak.live_bytes, every)
     if profiled.unknown_operators:
         kinds = ", ".join(profiled.unknown_operators)
-        messages.print(f"scratch and persistent bytes of {kinds} are not known: not counted", markup=False)
+        messages.print(f"scratch and persistent bytes of {kinds} are not known: not counted")
 
 
 def timeline(profiled: MemoryProfile, width: int = _TIMELINE_WIDTH) -> str:

@@ -90,7 +90,7 @@ def plan(
 
 
 def _write(planned: PoolingPlan, out: Path | None) -> None:
-    from sapool.base.records import write_bytes_atomically
+    from sapool.base.files import write_bytes_atomically
 
     if out is not None:
         write_bytes_atomically(out, planned.to_json().encode())
@@ -105,7 +105,7 @@ def _show(network: nn.Module, model: str, planned: PoolingPlan) -> None:
     print_table(plan_table(planned, [site for site in found if isinstance(site, DownsamplingSite)], model))
     for site in found:
         if not isinstance(site, DownsamplingSite):
-            messages.print(f"left alone: {site.name}: {site.reason}", markup=False)
+            messages.print(f"left alone: {site.name}: {site.reason}")
 
 
 def _search(

@@ -13,14 +13,15 @@ from rich.table import Table
 from sapool.base.arena import as_plain
 from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
-    INTERRUPTED,
     AsJson,
     InputSize,
     Terminal,
+    check_folder,
     messages,
     names_in,
     print_table,
     read_plan,
+    resumable,
 )
 from sapool.workflows.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
@@ -85,6 +86,7 @@ def prune(
 
     Example: sapool prune sapool:tiny --input-size 32 --ratio 0.3 --out runs/small
     """
+    check_folder(out)
     asked: dict[str, Any] = {
         "ratio": ratio,
         "ram_bytes": None if ram is None else parse_size(ram),
@@ -103,8 +105,6 @@ def prune(
         return
     if epochs or teacher or learning_rate is not None:
         raise ValueError(f"--epochs, --learning-rate and --teacher go with a folder of sapool train, {model} is none")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; name a folder")
     if out.exists() and any(out.iterdir()) and not force:
         raise ValueError(f"{out} is not empty; choose another --out or say --force")
     network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
@@ -116,7 +116,7 @@ def prune(
         sys.stdout.write(json.dumps(as_plain(record), indent=2) + "\n")
     else:
         _show(record, model)
-        messages.print(f"written to {out}; fine-tune it before it is used", markup=False)
+        messages.print(f"written to {out}; fine-tune it before it is used")
 
 
 def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any], data: str) -> PruneRecord:
@@ -131,11 +131,8 @@ def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str
 def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
     from sapool.pruning import PruneRecord
 
-    try:
+    with resumable():
         record = prune_run(request, out, Terminal())
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
         return
@@ -168,7 +165,7 @@ def _network(
     if planned is not None:
         network = replan(network, planned)
     if weights is None:
-        messages.print("no --weights: the network is untrained, its channels' importances are chance", markup=False)
+        messages.print("no --weights: the network is untrained, its channels' importances are chance")
     else:
         load_weights(network, weights)
     return network.eval(), planned

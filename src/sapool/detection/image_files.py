@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sapool.training.data.augmentation import three_channels
+from sapool.training.data.augmentation import to_channels
 from sapool.training.data.pictures import PictureError, open_regular, picture_size, read_pixels
 
 
@@ -35,7 +35,7 @@ def read_image(path: str | Path) -> Tensor:
             pixels = torch.from_numpy(read_pixels(file))
     except (OSError, PictureError) as error:
         raise ValueError(f"{path} does not decode: {error}") from None
-    planes = three_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1))
+    planes = to_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1), 3)
     return planes.contiguous().to(torch.float32) / 255
 
 

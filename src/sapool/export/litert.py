@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from sapool.base.errors import SapoolError
 from sapool.base.extras import require
-from sapool.base.records import ExportRecord, write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
+from sapool.base.records import ExportRecord
 from sapool.export._quiet import captured_output
 from sapool.export.refusal import explain_refusal, raising_module
 from sapool.export.runtime.interpreters import InterpreterError

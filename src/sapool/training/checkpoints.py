@@ -16,7 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from sapool.base.errors import SapoolError
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 from sapool.training.config import TrainConfig
 
 METRIC = "val_accuracy"

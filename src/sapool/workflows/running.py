@@ -21,15 +21,8 @@ from torch.utils.data import Dataset, Subset
 
 from sapool.base.budget import Budget, as_written_today
 from sapool.base.errors import SapoolError
-from sapool.base.records import (
-    ArenaRecord,
-    PoolingPlan,
-    Reporter,
-    RunRecord,
-    TrainRecord,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
     check_parity,
     export_int8,

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sapool.firmware.packing import pack_conv
+from sapool.firmware.scratch import conv_scratch_bytes
 from tests.firmware.kernels import oracle
-from tests.firmware.kernels.harness import DSP, Case, agree, array, channels_array, emulate
+from tests.firmware.kernels.harness import DSP, Case, agree, array, channels_array, emulate, row_calls
 
 pytest.importorskip("unicorn")
 
@@ -44,17 +46,10 @@ ALL = {
 }
 
 
-def pack(weights: NDArray[np.int64]) -> NDArray[np.int8]:
-    count, depth = len(weights), weights[0].size
-    padded = np.zeros((count + count % 2, depth + depth % 2), np.int8)
-    padded[:count, :depth] = weights.reshape(count, depth)
-    return padded.reshape(-1, 2, (depth + 1) // 2, 2).transpose(0, 2, 3, 1).ravel()
-
-
 def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.int64]]:
     """Return the C case, its image and what comes out."""
     rng = np.random.default_rng(seed)
-    height, width, channels = conv.size
+    _, width, channels = conv.size
     kernel_h, kernel_w = conv.kernel
     image, in_zero = rng.integers(-128, 128, conv.size), 3
     weights = rng.integers(-127, 128, (conv.count, kernel_h, kernel_w, channels))
@@ -78,28 +73,17 @@ def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.
         high=conv.clamp[1],
     )
     folded = bias - in_zero * weights.reshape(conv.count, -1).sum(1)
-    out_height, out_width, _ = wanted.shape
+    out_width = wanted.shape[1]
     numbers = (width, channels, out_width, conv.count, kernel_h, kernel_w, conv.stride, conv.dilation)
     more = (conv.padding[2], in_zero, conv.out_zero, *conv.clamp, int(conv.short))
     source = f"""
 #include "sapool_conv.h"
-{array("int8_t", "weights", pack(weights))}
+{array("int8_t", "weights", pack_conv(weights.reshape(conv.count, -1).astype(np.int8)))}
 {channels_array(folded, multipliers, shifts)}
 static const sapool_conv op = {{weights, channels, {", ".join(map(str, (*numbers, *more)))}}};
-void run(const int8_t *in, int8_t *out, int16_t *scratch);
-void run(const int8_t *in, int8_t *out, int16_t *scratch) {{
-  const int8_t *rows[{kernel_h}];
-  for (int32_t y = 0; y < {out_height}; y++) {{
-    for (int32_t i = 0; i < {kernel_h}; i++) {{
-      const int32_t at = y * {conv.stride} + i * {conv.dilation} - {conv.padding[0]};
-      rows[i] = at < 0 || at >= {height} ? NULL : in + at * {width * channels};
-    }}
-    sapool_conv_row(&op, rows, out + y * {out_width * conv.count}, scratch);
-  }}
-}}
+{row_calls("sapool_conv_row", conv, kernel_h, wanted)}
 """
-    scratch = 2 * min(4, out_width) * (depth + depth % 2)
-    return Case(source, wanted.size, scratch), image.astype(np.int8), wanted
+    return Case(source, wanted.size, conv_scratch_bytes(out_width, depth)), image.astype(np.int8), wanted
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -22,15 +22,8 @@
 
 #if defined(__GNUC__)
 #define SAPOOL_KERNEL static __attribute__((noinline))
-#define SAPOOL_ALIGNED __attribute__((aligned(4)))
 #else
 #define SAPOOL_KERNEL static
-#define SAPOOL_ALIGNED
-#endif
-
-/* 1: the program was planned for a core with DSP instructions. */
-#ifndef SAPOOL_DSP
-#define SAPOOL_DSP 0
 #endif
 
 /* An output channel: what its accumulator starts with (the input's zero point folded in over all taps), and the factor

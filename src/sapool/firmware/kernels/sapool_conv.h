@@ -141,7 +141,7 @@ static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int
                              int8_t *out) {
 #if SAPOOL_USE_DSP
   const int32_t pairs = op->out_channels / 2;
-  if (op->short_requant && pairs > 0) {
+  if (op->short_requant && op->act_min == -128 && op->act_max == 127 && pairs > 0) {
     sapool_tile tile;
     tile.pixels = gathered;
     tile.weights = op->weights;

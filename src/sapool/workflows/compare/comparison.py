@@ -13,15 +13,8 @@ from torch import nn
 
 from sapool.base.arena import as_plain
 from sapool.base.environment import describe_environment
-from sapool.base.records import (
-    ArenaRecord,
-    PoolingPlan,
-    Reporter,
-    RunRecord,
-    SilentReporter,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.export import ExportError, InterpreterError
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from sapool.base.budget import Budget
+from sapool.base.quoting import quote
 from sapool.base.records import PoolingPlan
 from sapool.base.sizes import format_kib
 from sapool.base.suggest import suggest
@@ -26,6 +27,7 @@ from sapool.training import TrainConfig
 # Five or six runs, their plans and exports are to take under ten minutes on two cores.
 DEFAULT_EPOCHS = 20
 TABLES = ("budget", "equal")
+MOST_LABEL = 60
 REFERENCE = "avg"
 
 # What may be added to a study later; everything else decides what its runs are.
@@ -111,6 +113,7 @@ class CompareConfig:
         if len(set(self.pools)) != len(self.pools):
             raise ValueError(f"pools must name each pooling once, got {', '.join(self.pools)}")
         for label in self.variants:
+            _check_label(label)
             if label in self.pools:
                 raise ValueError(f"the variant {label!r} has the name of a pooling that is compared too: rename it")
         for variant in self.all_variants():
@@ -177,6 +180,13 @@ class CompareConfig:
         """Return ``runs/compare_`` + data, model, input size and budget."""
         data, model = ("-".join(filter(None, re.split("[:/]", text))) for text in (self.data, self.model))
         return Path("runs") / f"compare_{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+
+
+def _check_label(label: str) -> None:
+    """A label stands in tables, Markdown and a picture."""
+    if not label.strip() or not label.isprintable() or len(label) > MOST_LABEL or "|" in label:
+        rule = f"1 to {MOST_LABEL} printable characters without |"
+        raise ValueError(f"the label of a variant must be {rule}, got {quote(label)}")
 
 
 def _check_values(variant: Variant) -> None:

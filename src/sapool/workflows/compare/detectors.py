@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sapool.base.budget import Budget
-from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
 from sapool.base.sizes import check_count
 from sapool.detection import DetectConfig
 from sapool.export import ExportError, InterpreterError

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapool.base.records import Reporter, SilentReporter, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import Reporter, SilentReporter
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
 from sapool.training import Hardware, TrainConfig

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import Candidate
 from sapool.workflows import running

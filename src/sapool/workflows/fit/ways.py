@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from sapool.base.records import RunRecord, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import RunRecord
 from sapool.predict.profile import UNPREDICTABLE, PassSaving, profile_savings
 from sapool.predict.search import Candidate
 from sapool.workflows.running import read_held

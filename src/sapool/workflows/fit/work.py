@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.files import write_text_atomically as write
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
-from sapool.base.records import write_text_atomically as write
 from sapool.networks.load import load_model
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
