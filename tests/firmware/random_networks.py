@@ -253,28 +253,73 @@ def random_network(seed: int, operators: int = 8) -> Graph:
 def _grow(make: Maker, now: int) -> int:
     """Return a tensor that one more random operator, or branch, makes."""
     _, height, width, depth = make.shape(now)
-    choice = make.number(0, 11)
-    if choice == 0:
-        return make.depthwise(now)
-    if choice == 1:
-        side = make.conv(make.conv(now, stride=1), channels=depth, kernel=1, stride=1)
-        return make.pair("ADD", now, side) if make.shape(side) == make.shape(now) else side
-    if choice == 2:
-        kind = ("ADD", "SUB", "MUL")[make.number(0, 2)]
-        return make.constant_pair(now, kind)
-    if choice == 3 and min(height, width) > 2:
-        return make.pool(now, ("AVERAGE_POOL_2D", "MAX_POOL_2D")[make.number(0, 1)])
-    if choice == 4:
-        return make.unary(now, ("LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "SOFTMAX")[make.number(0, 5)])
-    if choice == 5 and height * width <= 200:
-        return make.pad(now)
-    if choice == 6 and height * width <= 100:
-        return make.resize(now)
-    if choice == 7:
-        return make.concatenate([now, make.conv(now, kernel=1, stride=1)])
-    if choice == 8 and height * width <= 64 and depth >= 2:
-        return make.attention(now)
-    if choice == 9:
-        gate = make.unary(make.conv(now, kernel=1, channels=depth, stride=1), "LOGISTIC")
-        return make.pair("MUL", now, gate)
+    small = height * width <= 64
+    grown = _WAYS[make.number(0, len(_WAYS) - 1)]
+    if (grown is _attend and not (small and depth >= 2)) or (grown in (_resize, _pad) and height * width > 150):
+        return make.conv(now)
+    return grown(make, now)
+
+
+def _residual(make: Maker, now: int) -> int:
+    depth = make.shape(now)[3]
+    side = make.conv(make.conv(now, stride=1), channels=depth, kernel=1, stride=1)
+    return make.pair("ADD", now, side) if make.shape(side) == make.shape(now) else side
+
+
+def _gated(make: Maker, now: int) -> int:
+    gate = make.unary(make.conv(now, kernel=1, channels=make.shape(now)[3], stride=1), "LOGISTIC")
+    return make.pair("MUL", now, gate)
+
+
+def _function(make: Maker, now: int) -> int:
+    return make.unary(now, str(make.rng.choice(["LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "SOFTMAX"])))
+
+
+def _constant(make: Maker, now: int) -> int:
+    return make.constant_pair(now, str(make.rng.choice(["ADD", "SUB", "MUL"])))
+
+
+def _pool(make: Maker, now: int) -> int:
+    if min(make.shape(now)[1:3]) < 3:
+        return make.conv(now)
+    return make.pool(now, str(make.rng.choice(["AVERAGE_POOL_2D", "MAX_POOL_2D"])))
+
+
+def _branch(make: Maker, now: int) -> int:
+    return make.concatenate([now, make.conv(now, kernel=1, stride=1)])
+
+
+def _attend(make: Maker, now: int) -> int:
+    return make.attention(now)
+
+
+def _resize(make: Maker, now: int) -> int:
+    return make.resize(now)
+
+
+def _pad(make: Maker, now: int) -> int:
+    return make.pad(now)
+
+
+def _depthwise(make: Maker, now: int) -> int:
+    return make.depthwise(now)
+
+
+def _conv(make: Maker, now: int) -> int:
     return make.conv(now)
+
+
+_WAYS = (
+    _residual,
+    _gated,
+    _function,
+    _constant,
+    _pool,
+    _branch,
+    _attend,
+    _resize,
+    _pad,
+    _depthwise,
+    _conv,
+    _conv,
+)

@@ -1,7 +1,7 @@
 """Which tensors exist whole: streaming everything is bad for deep networks, whose rings would all live at once.
 
-A tensor that all paths go through may be kept whole: what is behind it starts when it is complete, so nothing in front of
-it is alive any more. A dynamic programme over those tensors finds the cuts whose worst part needs least.
+A tensor that all paths go through may be kept whole: what is behind it starts when it is complete, so nothing in front
+of it is alive any more. A dynamic programme over those tensors finds the cuts whose worst part needs least.
 """
 
 from __future__ import annotations

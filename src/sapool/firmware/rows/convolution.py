@@ -13,7 +13,7 @@ from sapool.firmware.packing import pack_conv, pack_depthwise
 from sapool.firmware.requantize import channel_records, clamp_range, float32_product, multiplier, short_is_exact
 from sapool.firmware.rows.lower import Lowering, natural_rows
 from sapool.firmware.rows.parts import Blob, Layer, UnsupportedError, Window
-from sapool.firmware.scratch import scratch_bytes
+from sapool.firmware.scratch import conv_scratch_bytes, depthwise_scratch_bytes
 from sapool.tflite.graph import Operator, Tensor
 from sapool.tflite.options import window_options
 
@@ -151,7 +151,7 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
         out.shape[1],
         lambda: _conv_layer(state, op, given, shape, taps.values),
         window=window,
-        scratch=scratch_bytes("conv", out.shape[2], height * width * depth, state.core),
+        scratch=conv_scratch_bytes(out.shape[2], height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
     )
 
@@ -195,7 +195,7 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         out.shape[1],
         lambda: _depthwise_layer(state, op, given, shape, taps.values[0]),
         window=window,
-        scratch=scratch_bytes("depthwise", out.shape[2], height * width, state.core),
+        scratch=depthwise_scratch_bytes(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core),
         macs=math.prod(out.shape) * height * width,
     )
 
@@ -207,7 +207,7 @@ def _depthwise_layer(
     by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[2]).T)
     records, short = _records(state, op, given, by_channel, float32=False)
     blobs = (
-        Blob("int8_t", pack_depthwise(values), f"weights of {op.module}"),
+        Blob("int8_t", pack_depthwise(values, shape[7], shape[3]), f"weights of {op.module}"),
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
     return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short)))
@@ -237,6 +237,6 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         rows,
         lambda: _conv_layer(state, op, given, shape, _values(weights), float32=not per_channel),
         window=Window(),
-        scratch=scratch_bytes("conv", per_row, depth, state.core),
+        scratch=conv_scratch_bytes(per_row, depth),
         macs=positions * count * depth,
     )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.tflite.graph import Tensor
 
 
-class UnsupportedError(ValueError):
+class UnsupportedError(SapoolError, ValueError):
     """The C engine can't make a network; the message names the operator and its place."""
 
 
