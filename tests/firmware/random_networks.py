@@ -30,7 +30,7 @@ class Maker:
     def quantization(self, spread: float = 1.0) -> Quantization:
         """Return a random scale, about ``spread`` / 50, and zero point."""
         scale = float(np.float32(spread * self.rng.uniform(0.5, 2.0) / 50))
-        return Quantization((scale,), (int(self.rng.choice([-128, self.rng.integers(-128, 128), 0])),))
+        return Quantization((scale,), ((-128, self.number(-128, 127), 0)[self.number(0, 2)],))
 
     def tensor(self, shape: Sequence[int], quantization: Quantization | None = None, dtype: str = "int8") -> int:
         """Add a computed tensor."""
@@ -161,7 +161,7 @@ class Maker:
             "SOFTMAX": ("SoftmaxOptions", {"beta": 1.0}),
             "LEAKY_RELU": ("LeakyReluOptions", {"alpha": 0.1}),
         }.get(kind, ("", {}))
-        self.add(kind, (given,), (out,), table, **values)  # type: ignore[arg-type]
+        self.add(kind, (given,), (out,), table, **values)
         return out
 
     def pad(self, given: int) -> int:

@@ -37,7 +37,7 @@ def find_joints(program: Program) -> list[Joint]:
         for read in step.reads:
             if read.store >= 0:
                 last[read.store] = n
-    found = []
+    found: list[Joint] = []
     alive = {program.source}
     for n, step in enumerate(program.steps):
         alive = {store for store in alive | {step.output} if last[store] > n}
@@ -73,7 +73,7 @@ def _best_cuts(program: Program, stream: bool) -> list[Joint]:
     costs = [_costs(program, None, joints, stream)]
     costs += [_costs(program, joint, joints[n + 1 :], stream) for n, joint in enumerate(joints)]
     for end in range(len(joints) + 1):
-        options = [(costs[0][end], 0, [])]
+        options: list[tuple[int, int, list[Joint]]] = [(costs[0][end], 0, [])]
         for start in range(end):
             worst, count, chosen = ways[start]
             options.append((max(worst, costs[start + 1][end - start - 1]), count + 1, [*chosen, joints[start]]))

@@ -35,7 +35,7 @@ class Taps:
 
 def trim(values: NDArray[np.int8], top: int, left: int, dilation: tuple[int, int]) -> Taps:
     """Return a kernel without the rows and columns at its edges that are all zero; one tap stays."""
-    used = values.any(axis=(0, 3))
+    used = np.abs(values.astype(np.int64)).sum(axis=(0, 3)) > 0
     rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
     if not len(rows):
         return Taps(values[:, :1, :1], top, left)
