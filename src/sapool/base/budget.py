@@ -192,8 +192,13 @@ class Budget:
         Raises:
             ValueError: a value out of its range.
         """
-        held = {name: config.get(name) for name in _UNITS}
-        return cls(**held | ({"ram_bytes": None} if held["ram_bytes"] == _OLD_NO_BUDGET else {}))
+        held = as_written_today(config)
+        return cls(**{name: held.get(name) for name in _UNITS})
+
+
+def as_written_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of any age with None where it has no RAM budget; old ones have a very large one."""
+    return {**config} | ({"ram_bytes": None} if config.get("ram_bytes") == _OLD_NO_BUDGET else {})
 
 
 def _known(needs: Needs, name: str) -> float:
