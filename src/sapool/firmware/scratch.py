@@ -18,6 +18,16 @@ def conv_scratch_bytes(out_width: int, taps: int) -> int:
     return 2 * min(4, out_width) * (taps + taps % 2)
 
 
+def matmul_scratch_bytes(depth: int, core: str) -> int:
+    """Return the scratch of a product's rows: four of the left operand as int16, four columns of the right one.
+
+    Args:
+        depth: of the sums.
+        core: what the program is for.
+    """
+    return 24 * ((depth + 1) // 2 + 1) if core in DSP_CORES else 0
+
+
 def depthwise_scratch_bytes(out_width: int, kernel: tuple[int, int], stride: int, dilation: int, core: str) -> int:
     """Return the scratch of a depthwise convolution's row: columns of four channels, where a core's kernel has them.
 

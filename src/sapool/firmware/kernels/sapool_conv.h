@@ -86,7 +86,7 @@ static inline int8_t sapool_finish(const sapool_conv *op, const sapool_channel *
 }
 
 /* The channels from `first` on, of `pixels` gathered pixels: what has no faster way. */
-static void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t first,
+SAPOOL_REST void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t first,
                               int32_t steps, int8_t *out) {
   const int32_t out_channels = op->out_channels;
   for (int32_t n = first; n < out_channels; n += 2) {
@@ -109,7 +109,7 @@ static void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, in
 }
 
 /* The same of four pixels: each weight is loaded once for them. */
-static void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int32_t steps, int8_t *out) {
+SAPOOL_REST void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int32_t steps, int8_t *out) {
   const int32_t out_channels = op->out_channels;
   const int8_t *weights = op->weights;
   int32_t n = 0;

@@ -29,7 +29,7 @@ static inline int8_t sapool_depthwise_end(const sapool_depthwise *op, const sapo
 }
 
 /* Any kernel, a tap at a time. */
-static void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+SAPOOL_REST void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
   const int32_t in_channels = op->in_channels, multiplier = op->multiplier, channels = in_channels * multiplier;
   for (int32_t x = 0; x < op->out_width; x++) {
     const int32_t left = x * op->stride_w - op->pad_left;
@@ -56,7 +56,7 @@ static inline int32_t sapool_tap(const sapool_depthwise *op, const int8_t *row, 
 }
 
 /* 3 x 3, the channels from `first` on. */
-static void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+SAPOOL_REST void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
   const int32_t channels = op->in_channels;
   const int8_t *top = rows[0], *middle = rows[1], *bottom = rows[2];
   for (int32_t x = 0; x < op->out_width; x++) {

@@ -10,6 +10,7 @@ from sapool.firmware.fixed_point import exponentials
 from sapool.firmware.requantize import float32_product, multiplier
 from sapool.firmware.rows.lower import Lowering, natural_rows
 from sapool.firmware.rows.parts import Blob, Layer, Read, UnsupportedError
+from sapool.firmware.scratch import matmul_scratch_bytes
 from sapool.tflite.graph import Operator
 
 
@@ -59,6 +60,7 @@ def lower_matmul(state: Lowering, op: Operator) -> None:
         (state.read_rows(left, rows, rows), right_read),
         rows,
         lambda: _matmul_layer(state, op, right, shape),
+        scratch=matmul_scratch_bytes(depth, state.core),
         macs=lines * columns * depth,
     )
 
