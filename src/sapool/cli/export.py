@@ -23,6 +23,7 @@ from sapool.cli.console import (
     messages,
     print_table,
     read_plan,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def export(
     if savings:
         _show_savings(savings)
     for line in report.lines() if report is not None else ():
-        sys.stdout.write(line + "\n")
+        say(line)
     for name, other in others.items():
         sys.stdout.write(
             f"{name}: {other.path}, {other.flash_bytes:,} bytes, error {other.float_error:.0e} in {other.runtime}\n"

@@ -22,6 +22,7 @@ from sapool.cli.console import (
     print_table,
     read_plan,
     resumable,
+    say,
 )
 from sapool.workflows.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
@@ -138,7 +139,7 @@ def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
         return
     _show(PruneRecord.from_json(json.dumps(record["prune"])), request.run)
     _show_tuning(record["tuning"])
-    sys.stdout.write(f"go on with: sapool export {out} --out model.tflite\n")
+    say(f"go on with: sapool export {out} --out model.tflite")
 
 
 def _network(
