@@ -17,7 +17,7 @@ from sapool.predict.profile import profile_memory
 from sapool.pruning import load_pruned
 from sapool.training import load_data
 from sapool.training.classification import evaluate
-from sapool.workflows.run_folder import read_run
+from sapool.workflows.opened import read_run
 from tests.cli.commands import run
 
 TRAIN = "train --model sapool:tiny_025 --input-size 32 --pool avg --epochs 2 --train-images 128 --no-tensorboard"

@@ -20,8 +20,8 @@ from sapool.pruning.saving import save_pruned
 from sapool.training import DataSplits, load_data
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way
+from sapool.workflows.folder import TRAINING
 from sapool.workflows.running import (
-    TRAINING,
     Task,
     finished_record,
     join_strides,
