@@ -12,7 +12,7 @@ from torch import fx, nn
 from sapool.base.records import DownsamplingSite, UnsupportedSite
 from sapool.networks.operators import Operator, inner_sites, map_sides, module_of, read_operator, samples
 from sapool.networks.recorded import read_model, recorded_sites
-from sapool.networks.traced import InputSize, TracedModel
+from sapool.networks.traced import InputSize, Network, TracedModel
 
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Upsample)
 _POOL_FUNCTIONS = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.avg_pool2d, F.max_pool2d, F.interpolate)
@@ -20,12 +20,12 @@ _POOL_FUNCTIONS = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.avg_pool2d, F
 Site = DownsamplingSite | UnsupportedSite
 
 
-def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ...]:
+def find_downsampling(model: Network, input_size: InputSize) -> tuple[Site, ...]:
     """Find every place where ``model`` reduces its maps, in execution order.
 
     Args:
-        model: any network; where torch.fx can't trace its code, or part of it, a ``FallbackWarning`` says what is done
-            instead.
+        model: any network, or its trace; where torch.fx can't trace its code, or part of it, a ``FallbackWarning`` says
+            what is done instead.
         input_size: an int (square, 3 channels) or (C, H, W).
 
     Returns:
@@ -40,9 +40,9 @@ def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ..
 
 def find_sites(traced: TracedModel) -> tuple[Site, ...]:
     """Find the sites of an already traced model: see :func:`find_downsampling`."""
-    if traced.recorded is not None:
+    if traced.untraceable:
         return recorded_sites(traced)
-    later = post_dominators(traced.module.graph)
+    later = traced.flow.post_dominators()
     found = [site for group in _group(traced) for site in _describe(traced, group, later)]
     names = Counter(site.name for site in found if isinstance(site, DownsamplingSite))
     return tuple(
@@ -58,7 +58,11 @@ def _group(traced: TracedModel) -> list[list[fx.Node]]:
         if not samples(traced, node):
             groups += [[node]] if inner_sites(traced, node) else []
             continue
-        if groups and _sizes(traced, groups[-1][0]) == _sizes(traced, node) and not reaches(groups[-1][0], node):
+        if (
+            groups
+            and _sizes(traced, groups[-1][0]) == _sizes(traced, node)
+            and not traced.flow.reaches(groups[-1][0], node)
+        ):
             groups[-1].append(node)
         else:
             groups.append([node])
@@ -68,36 +72,6 @@ def _group(traced: TracedModel) -> list[list[fx.Node]]:
 def _sizes(traced: TracedModel, node: fx.Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     sides = map_sides(traced, node)
     return ((), ()) if sides is None else (sides[0][2:], sides[1][2:])
-
-
-def reaches(start: fx.Node, goal: fx.Node) -> bool:
-    """Whether a path leads from one node to the other."""
-    seen, stack = {start}, [start]
-    while stack:
-        for user in stack.pop().users:
-            if user is goal:
-                return True
-            if user not in seen:
-                seen.add(user)
-                stack.append(user)
-    return False
-
-
-def post_dominators(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    """Map each node to the nodes that every path from it to the output passes, nearest first, itself included.
-
-    Paths that end nowhere (results that nothing uses) are no paths.
-    """
-    order = list(graph.nodes)
-    position = {node: index for index, node in enumerate(order)}
-    chains: dict[fx.Node, list[fx.Node]] = {}
-    for node in reversed(order):
-        users = [chains[user] for user in node.users if user in chains]
-        if not users and node.op != "output":
-            continue
-        common = set(users[0]).intersection(*users[1:]) if users else set()
-        chains[node] = [node, *sorted(common, key=position.__getitem__)]
-    return chains
 
 
 def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, list[fx.Node]]) -> tuple[Site, ...]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import nn
-
 from sapool.base.extras import require
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.base.suggest import suggest
@@ -24,7 +22,8 @@ from sapool.memory import (
     macs_of,
     tail_bytes,
 )
-from sapool.networks.traced import InputSize, as_input_size
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import InputSize, Network, as_input_size
 from sapool.networks.tracer import ShapeDecisionError
 from sapool.passes import FILE_PASSES, apply_file_passes
 from sapool.planning.placement import PLACEMENTS
@@ -110,7 +109,7 @@ class PlanSearch:
 
 
 def search_plans(
-    model: nn.Module,
+    model: Network,
     input_size: InputSize,
     *,
     ram_bytes: int,
@@ -137,7 +136,7 @@ def search_plans(
     (NSGA-II on RAM and the proxy) chooses that many.
 
     Args:
-        model: a network that torch.fx can trace.
+        model: a network that torch.fx can trace, or its trace.
         input_size: an int (square, 3 channels) or (C, H, W).
         ram_bytes: budget for the arena's total.
         flash_bytes: budget for the ``.tflite`` file.
@@ -165,7 +164,8 @@ def search_plans(
         ValueError: unknown pooling, placement or site, a budget under 1, no site to plan, or no possible plan.
     """
     _check(ram_bytes, flash_bytes, macs, trials, pools, placements)
-    sites = supported_sites(model, input_size)
+    traced = read_model(model, input_size)
+    sites = supported_sites(traced, input_size)
     _check_sites(pool_sites, [site.name for site in sites])
     fixed = {name: dict(kwargs) for name, kwargs in (pool_kwargs or {}).items()}
     attention = fixed.get("self_attentive", {})
@@ -179,8 +179,7 @@ def search_plans(
         (1,) if "patch_size" in attention else tuple(patch_factors),
         (attention["max_keys"],) if "max_keys" in attention else tuple(max_keys),
     )
-    search = _Search(model, ram_bytes, flash_bytes, macs, reporter or SilentReporter())
-    search.pool_sites, search.pool_kwargs = pool_sites, fixed
+    search = _Search(traced, ram_bytes, flash_bytes, macs, reporter or SilentReporter(), pool_sites, fixed)
     if len(space) <= trials:
         search.go_through(space)
     else:
@@ -220,12 +219,18 @@ class _Search:
     """Predicts plans, each once, and keeps what it found."""
 
     def __init__(
-        self, model: nn.Module, ram_bytes: int, flash_bytes: int | None, macs: int | None, reporter: Reporter
+        self,
+        model: Network,
+        ram_bytes: int,
+        flash_bytes: int | None,
+        macs: int | None,
+        reporter: Reporter,
+        pool_sites: Sequence[str] | None,
+        pool_kwargs: Mapping[str, dict[str, Any]],
     ) -> None:
         self.model, self.reporter = model, reporter
         self.ram_bytes, self.flash_bytes, self.macs = ram_bytes, flash_bytes, macs
-        self.pool_sites: Sequence[str] | None = None
-        self.pool_kwargs: dict[str, dict[str, Any]] = {}
+        self.pool_sites, self.pool_kwargs = pool_sites, pool_kwargs
         self._predictors: dict[tuple[int, int, int], Predictor] = {}
         self.found: dict[Choice, PlanCandidate | None] = {}
         self.refused = ""
