@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from sapool.base.records import PoolingPlan
 from sapool.cli import app
-from sapool.cli.prune import parse_count
 from sapool.export import measure_arena
 from sapool.networks.load import load_model
 from sapool.planning.surgery import apply_plan
@@ -165,16 +164,3 @@ def test_mistakes_are_one_line_and_exit_2(arguments: tuple[str, ...], said: str,
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("300000", 300000), ("300k", 300000), ("10M", 10**7), (" 1.5G ", 15 * 10**8)]
-)
-def test_counts(text: str, count: int) -> None:
-    assert parse_count(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "M", "10MB", "-3", "0", "0.1", "1e6"])
-def test_what_is_no_count(text: str) -> None:
-    with pytest.raises(ValueError, match="not a count"):
-        parse_count(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     INTERRUPTED,
     AsJson,
@@ -17,7 +18,6 @@ from sapool.cli.console import (
     check_free,
     messages,
     names_in,
-    parse_size,
     print_table,
     read_plan,
     read_text,

@@ -15,8 +15,8 @@ from sapool.passes.tiling.costs import extra_macs
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import TileableNetwork
 from sapool.tflite.file import count_macs, pack
+from tests.passes.tiling.networks import inverted_residuals, odd_sizes
 from tests.passes.tiling.small_files import LINEAR, VALID, SmallFile, run_both
-from tests.passes.tiling.test_tiled_files import inverted_residuals, odd_sizes
 
 
 def total_of(model: Any) -> int:

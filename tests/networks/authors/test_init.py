@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sapool.layers.self_attentive import CollapseWarning
-from sapool.networks.authors import blocks, build, parse_name
+from sapool.networks.authors import build, parse_name
 from sapool.networks.authors.pools import TOKENS
+from tests.networks.authors.building import build_meta, count
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -30,25 +27,6 @@ CHANNELS = {
     "mobilenet": (32, 16, 24, 32, 64, 96, 160),
     "mobilenet_v2": (16, 24, 32, 64, 96, 160, 320),
 }
-COLLAPSING = {"prepool-nlp_headfix2_nowin-2-mobilenet_v2-skip-1222121"}
-
-
-@contextmanager
-def collapse_warning(expected: bool) -> Iterator[None]:
-    if not expected:
-        yield
-        return
-    with pytest.warns(CollapseWarning):
-        yield
-
-
-def build_meta(name: str, num_classes: int = 10) -> Any:
-    with torch.device("meta"), collapse_warning(name in COLLAPSING):
-        return build(name, num_classes).eval()
-
-
-def count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def pool_count(token: str, channels: int, heads: int, patch: int = 1) -> int:
@@ -141,101 +119,6 @@ def test_strided_networks_are_torchvisions(name: str, stock: str) -> None:
     ours.load_state_dict(dict(zip(ours.state_dict(), state, strict=True)))
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "stock", "shortcuts"),
-    [
-        # Where a standard row strides, there is none; elsewhere a change of channels needs one.
-        ("mobilenetv3_small-skip-22121111211", "mobilenet_v3_small", [(40, 48)]),
-        ("mobilenetv3_large-skip-121211211111211", "mobilenet_v3_large", [(80, 112)]),
-    ],
-)
-def test_mobilenetv3_differs_from_torchvisions_in_excitation_and_shortcuts(
-    name: str, stock: str, shortcuts: list[tuple[int, int]]
-) -> None:
-    theirs = torchvision.models.get_model(stock, weights=None, num_classes=10)
-    excitation = torchvision.ops.SqueezeExcitation
-    expected = count(theirs) - sum(count(m) for m in theirs.modules() if isinstance(m, excitation))
-    for block in theirs.features:
-        if any(isinstance(m, excitation) for m in block.modules()):
-            channels = block.out_channels
-            squeezed = {16: 8, 40: 16, 48: 16, 96: 24, 112: 32, 160: 40}[channels]
-            expected += 2 * channels * squeezed + channels + squeezed
-    expected += sum(before * after + 2 * after for before, after in shortcuts)
-    net = build_meta(name)
-    assert count(net) == expected
-    assert net.features(torch.empty(1, 3, 64, 64, device="meta")).shape[2:] == (2, 2)
-
-
-class Recorder(nn.AvgPool2d):
-    """Stands for a pool; keeps what it was asked for and what it saw."""
-
-    def __init__(self, calls: list[dict[str, Any]], token: str, channels: int, kernel_size: int, **settings: Any):
-        super().__init__(kernel_size)
-        self.seen = {"token": token, "channels": channels, "kernel_size": kernel_size, **settings}
-        calls.append(self.seen)
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert x.shape[1] == self.seen["channels"]
-        self.seen |= {"side": x.shape[2], "negative": bool((x < 0).any())}
-        return super().forward(x)
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(blocks, "authors_pool", lambda *args, **kwargs: Recorder(made, *args, **kwargs))
-    return made
-
-
-@pytest.mark.parametrize(
-    ("name", "seen", "negative"),
-    [
-        ("resnet18-lip-2121", [(64, 16), (256, 8)], False),
-        ("resnet18_v2-lip-2121", [(64, 16), (256, 8)], False),
-        ("resnext18-lip-2121", [(64, 16), (256, 8)], False),
-        ("resnet50-lip-1222", [(512, 16), (1024, 8), (2048, 4)], False),
-        ("prepool-lip-4-resnet18-skip-1222", [(64, 64)], False),
-        ("mobilenet-lip-2222121", [(32, 32), (16, 16), (24, 8), (32, 4), (96, 2)], None),
-        ("mobilenet_v2-lip-2222121", [(16, 32), (24, 16), (32, 8), (64, 4), (160, 2)], True),
-        ("prepool-lip-4-mobilenet_v2-skip-1222121", [(32, 64)], False),
-        ("mobilenetv3_small-lip-22121111211", [(16, 32), (24, 16), (40, 8), (96, 4)], True),
-    ],
-)
-def test_pools_stand_where_the_authors_put_them(
-    calls: list[dict[str, Any]], name: str, seen: list[tuple[int, int]], negative: bool | None
-) -> None:
-    torch.manual_seed(0)
-    net = build(name, 10).eval()
-    assert net(torch.randn(1, 3, 64, 64)).shape == (1, 10)
-    assert [(call["channels"], call["side"]) for call in calls] == seen
-    # After an activation nothing is negative, after a linear projection half is.
-    if negative is not None:
-        assert {call["negative"] for call in calls} == {negative}
-
-
-@pytest.mark.parametrize(("name", "place"), [("resnet50", 4), ("resnet50_v2", 1), ("resnet18", 2), ("resnext18", 1)])
-def test_a_resnet_pools_after_its_stage_or_after_its_first_block(
-    calls: list[dict[str, Any]], name: str, place: int
-) -> None:
-    with torch.device("meta"):
-        net: Any = build(f"{name}-lip-1222", 10)
-    assert [isinstance(layer, Recorder) for layer in net.features[-3]].index(True) == place
-    assert len(calls) == 3
-
-
-def test_the_names_settings_reach_the_pools(calls: list[dict[str, Any]]) -> None:
-    with torch.device("meta"):
-        build("prepool-nlp_reduced-4-resnet18-nlp_nowin_reduced-1222", 10)
-    common = {"token": "nlp", "embed_ratio": 1.0, "window_norm": False, "kernel_size": 2}
-    assert calls == [
-        common
-        | {"channels": 64, "kernel_size": 4, "num_heads": 8, "patch_size": 4, "embed_ratio": 0.25, "window_norm": True},
-        common | {"channels": 128, "num_heads": 8, "patch_size": 2},
-        common | {"channels": 256, "num_heads": 16, "patch_size": 1},
-        common | {"channels": 512, "num_heads": 32, "patch_size": 1},
-    ]
 
 
 @pytest.mark.parametrize(
