@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 import sapool
 from sapool.base.records import ArenaRecord, PoolingPlan, SilentReporter
-from sapool.networks import recorded, traced
 from sapool.networks.recorded import read_model
-from sapool.networks.traced import InputSizeError, as_input_size, evaluating, trace
-from sapool.networks.tracer import ShapeDecisionError, Trace, UntraceableModelError
+from sapool.networks.traced import InputSize, InputSizeError, as_input_size, evaluating, run_once, trace
+from sapool.networks.tracer import ShapeDecisionError, Trace, UntraceableModelError, trace_graph
 from sapool.predict.profile import profile_memory, profile_savings
 from sapool.predict.search import first_fitting_plan, replan
 from sapool.workflows.fit import FitConfig
@@ -112,18 +111,22 @@ Traces = Counter[tuple[bool, int]]
 def traces(monkeypatch: pytest.MonkeyPatch) -> Traces:
     """Count traces by (whether the network has planned pools, side of the image)."""
     counted: Traces = Counter()
-    real: Callable[..., Trace] = traced.trace_graph
+    real = trace_graph
 
-    def count(model: nn.Module, example: Tensor, whole: object = ()) -> Trace:
+    def count(model: nn.Module, example: Tensor, whole: Collection[str] = ()) -> Trace:
         counted[any(name.startswith("pools") for name, _ in model.named_modules()), example.shape[-1]] += 1
         return real(model, example, whole)
 
-    monkeypatch.setattr(traced, "trace_graph", count)
+    monkeypatch.setattr("sapool.networks.traced.trace_graph", count)
     return counted
 
 
-def over_budget(model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
+def made_up_arena() -> ArenaRecord:
     return ArenaRecord(100, 0, 100, 10, ("ADD",), "made up")
+
+
+def over_budget(model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
+    return made_up_arena()
 
 
 def test_a_ladder_of_four_rungs_is_planned_from_one_trace(traces: Traces) -> None:
@@ -167,10 +170,8 @@ def test_a_trace_handed_along_serves_all_steps_at_every_size(traces: Traces) -> 
 def test_fit_plans_every_pooling_of_a_size_from_one_trace(
     traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sapool.workflows.fit.work.measure_untrained", lambda model, data: over_budget(model, plan))
     work = Work(FitConfig(data="digits", ram_bytes=10), tmp_path, SilentReporter(), {})
-    plan = sapool.make_plan(work.fresh_model(), 64, "avg")
-    traces.clear()
+    monkeypatch.setattr("sapool.workflows.fit.work.measure_untrained", lambda *_: made_up_arena())
     before = {name: value.clone() for name, value in work.traced(64).model.state_dict().items()}
     for pool in ("avg", "strided"):
         for size in (64, 48):
@@ -206,9 +207,13 @@ class NeedsValues(nn.Module):
 
 @pytest.mark.filterwarnings("ignore::sapool.networks.traced.FallbackWarning")
 def test_a_network_that_can_only_be_recorded_is_so_once(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[object] = []
-    real = recorded.run_once
-    monkeypatch.setattr(recorded, "run_once", lambda model, size: runs.append(size) or real(model, size))
+    runs: list[InputSize] = []
+
+    def count(model: nn.Module, size: InputSize) -> object:
+        runs.append(size)
+        return run_once(model, size)
+
+    monkeypatch.setattr("sapool.networks.recorded.run_once", count)
     model = read_model(NeedsValues(), 32)
     plan = sapool.make_plan(model, 32, "avg")
     planned = sapool.apply_plan(model, plan).model
