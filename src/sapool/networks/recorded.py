@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from sapool.base.records import DownsamplingSite, UnsupportedSite
+from sapool.layers import is_pool
 from sapool.networks.operators import Operator, map_sides, read_operator, samples
 from sapool.networks.traced import (
     FallbackWarning,
@@ -126,7 +127,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if module in inside:
             continue
-        if isinstance(module, nn.Conv2d) or type(module).__module__.startswith("sapool.layers"):
+        if isinstance(module, nn.Conv2d) or is_pool(module):
             inside.update(module.modules())
         elif next(module.children(), None) is not None:
             continue

@@ -10,7 +10,7 @@ from torch import fx, nn
 from sapool.base.records import DownsamplingSite
 from sapool.networks.operators import module_of
 from sapool.networks.traced import TracedModel
-from sapool.planning.sites import block_of, module_stack
+from sapool.planning.sites import block_of, is_closed, module_stack
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,8 @@ def _at_the_end_of_the_stage(traced: TracedModel, site: DownsamplingSite) -> lis
     ends = _block_ends(traced)
     after = _size(traced, way_out)
     kept = [node for node in traced.flow.post_dominators()[way_out] if _size(traced, node) == after]
-    found = (node for node in reversed(kept) if node in ends and _is_closed(traced, site, way_out, node))
+    found = (node for node in reversed(kept) if node in ends and is_closed(traced, [way_out], node, site.before))
     return [_place(traced, next(found, way_out))]
-
-
-def _is_closed(traced: TracedModel, site: DownsamplingSite, start: fx.Node, end: fx.Node) -> bool:
-    """Whether from ``start`` to ``end`` nothing of that size joins from outside, and nothing is enlarged again."""
-    size, inside = _size(traced, start), {start}
-    for node in traced.module.graph.nodes:
-        sources = node.all_input_nodes
-        if node is start or not any(source in inside for source in sources):
-            continue
-        joins = any(source not in inside and _size(traced, source) == size for source in sources)
-        if joins or _size(traced, node) == site.before:
-            return False
-        inside.add(node)
-        if node is end:
-            return True
-    return False
 
 
 def _size(traced: TracedModel, node: fx.Node) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -94,7 +95,7 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     way_out = meetings[0] if meetings else group[0]
     if meetings:
         way_out = _end_of_block(meetings, block) if block else _end_of_layer(traced, meetings[0])
-    if not meetings or not _is_closed(traced, group, way_out):
+    if not meetings or not is_closed(traced, group, way_out, _sizes(traced, group[0])[0]):
         if len(group) > 1:
             # Branches of several resolutions, which go on side by side: each is a place of its own.
             return tuple(site for node in group for site in _describe(traced, [node], later))
@@ -113,10 +114,16 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     return (site,)
 
 
-def _is_closed(traced: TracedModel, group: list[fx.Node], way_out: fx.Node) -> bool:
-    """Whether on the way nothing of the smaller size joins, unpooled as it would be, and nothing is enlarged again."""
-    inside, after = set(group), traced.shapes[way_out.name][2:]
-    before = _sizes(traced, group[0])[0]
+def is_closed(traced: TracedModel, starts: Sequence[fx.Node], end: fx.Node, before: tuple[int, ...]) -> bool:
+    """Whether on the way to ``end`` nothing of its size joins, unpooled as it would be, or is enlarged again.
+
+    Args:
+        traced: the network.
+        starts: where the ways begin: nodes after which the map is as large as at ``end``.
+        end: a node that every way passes.
+        before: (H, W) of the map that shrank.
+    """
+    inside, after = set(starts), traced.shapes[end.name][2:]
     for node in traced.module.graph.nodes:
         sources = node.all_input_nodes
         if node in inside or not any(source in inside for source in sources):
@@ -125,7 +132,7 @@ def _is_closed(traced: TracedModel, group: list[fx.Node], way_out: fx.Node) -> b
         if any(source not in inside for source in joins) or traced.shapes.get(node.name, ())[2:] == before:
             return False
         inside.add(node)
-        if node is way_out:
+        if node is end:
             break
     return True
 

@@ -10,6 +10,7 @@ from typing import Any
 from sapool.base.extras import require
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.base.suggest import suggest
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers import check_pool_name
 from sapool.memory import (
     ArenaGraph,
@@ -120,7 +121,7 @@ def search_plans(
     input_sizes: Sequence[InputSize] = (),
     num_heads: Sequence[int] = (1, 2),
     patch_factors: Sequence[int] = (1, 2),
-    max_keys: Sequence[int] = (256,),
+    max_keys: Sequence[int] = (MOST_KEYS,),
     strides: Sequence[Sequence[Stride]] = (),
     pool_sites: Sequence[str] | None = None,
     pool_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
