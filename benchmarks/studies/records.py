@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sapool.base.records import RunRecord, record_to_json, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import RunRecord, record_to_json
 from sapool.workflows.compare import Comparison
 from sapool.workflows.compare.config import fingerprint
 
@@ -77,7 +78,7 @@ def restore(name: str, folder: Path) -> int:
 
 def borrow(source: Path, target: Path, ram_bytes: int) -> int:
     """Copy the finished runs of a comparison under a larger budget that keep this one too; return how many."""
-    kept = {place: r for place, r in collect(source).items() if r.fits and r.total_bytes <= ram_bytes}
+    kept = {place: r for place, r in collect(source).items() if r.fits and r.arena_bytes <= ram_bytes}
     for place, record in kept.items():
         path = target / "runs" / place / "record.json"
         if not path.is_file():

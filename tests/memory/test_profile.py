@@ -12,6 +12,7 @@ from sapool.memory import (
     ArenaOperator,
     ArenaTensor,
     MemoryProfile,
+    arena_size,
     buffers_of,
     lower_bound,
     profile_graph,
@@ -49,6 +50,7 @@ def assert_as_measured(path: Path) -> None:
     profile, arena = profile_tflite(path), measure_arena(path)
     assert (profile.head_bytes, profile.tail_bytes) == (arena.head_bytes, arena.tail_bytes)
     assert profile.total_bytes == arena.total_bytes
+    assert arena_size(read_arena_graph(path)) == arena.size
 
 
 @pytest.mark.slow

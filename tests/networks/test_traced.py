@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import sapool
+from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, PoolingPlan, SilentReporter
 from sapool.networks.recorded import read_model
 from sapool.networks.traced import InputSize, InputSizeError, as_input_size, evaluating, run_once, trace
@@ -131,7 +132,7 @@ def over_budget(model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
 
 def test_a_ladder_of_four_rungs_is_planned_from_one_trace(traces: Traces) -> None:
     model = sapool.load_model("sapool:tiny", 10)
-    tried = first_fitting_plan(model, 64, "avg", ram_bytes=10, flash_bytes=None, measure=over_budget)
+    tried = first_fitting_plan(model, 64, "avg", budget=Budget(ram_bytes=10), measure=over_budget)
     assert len(tried) == 4
     assert traces == {(False, 64): 1}
 
@@ -155,7 +156,7 @@ def test_each_step_alone_traces_once(traces: Traces) -> None:
 
 def test_a_trace_handed_along_serves_all_steps_at_every_size(traces: Traces) -> None:
     model = read_model(sapool.load_model("sapool:tiny", 10), 64)
-    first_fitting_plan(model, 64, "avg", ram_bytes=10, flash_bytes=None, measure=over_budget)
+    first_fitting_plan(model, 64, "avg", budget=Budget(ram_bytes=10), measure=over_budget)
     found = sapool.search_plans(model, 64, ram_bytes=10**6, pools=["avg", "strided"], input_sizes=[48])
     for candidate in found.candidates[:3]:
         replan(model, candidate.plan)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx, nn
 
+from sapool.base.image_size import InputSize
 from sapool.base.records import PoolingPlan
 from sapool.networks.recorded import read_model
-from sapool.networks.traced import InputSize, Network, TracedModel, evaluating, trace
+from sapool.networks.traced import Network, TracedModel, evaluating, trace
 from sapool.planning.plan import make_plan, supported_sites
 from sapool.planning.surgery import apply_plan
 

@@ -11,13 +11,14 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 
 IDENTIFIER = b"TFL3"
 _DATA_ALIGNMENT = 16
 
 
-class TfliteError(ValueError):
+class TfliteError(SapoolError, ValueError):
     """A file is no usable ``.tflite``; the message says which file and why."""
 
 
