@@ -153,6 +153,7 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
         window=window,
         scratch=conv_scratch_bytes(out.shape[2], height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
+        constant_bytes=_flash(count, height * width * depth),
     )
 
 
@@ -197,6 +198,7 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         window=window,
         scratch=depthwise_scratch_bytes(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core),
         macs=math.prod(out.shape) * height * width,
+        constant_bytes=count * (height * width + 12),
     )
 
 
@@ -211,6 +213,11 @@ def _depthwise_layer(
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
     return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short)))
+
+
+def _flash(channels: int, taps: int) -> int:
+    """Return the bytes of packed weights and of every channel's record."""
+    return (channels + channels % 2) * (taps + taps % 2) + 12 * channels
 
 
 def lower_fully_connected(state: Lowering, op: Operator) -> None:
@@ -239,4 +246,5 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         window=Window(),
         scratch=conv_scratch_bytes(per_row, depth),
         macs=positions * count * depth,
+        constant_bytes=_flash(count, depth),
     )
