@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapool.base.files import write_bytes_atomically
-from sapool.export.runtime.any_model import Outcome, random_inputs, run_any
-from sapool.export.runtime.interpreters import InterpreterError
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
 from sapool.passes import FILE_PASSES
 from sapool.passes.file.fold_pads import fold_pads
 from sapool.passes.file.offline_plan import drop_plan
@@ -143,7 +143,7 @@ def optimize_tflite(
         inputs = random_inputs(start, runs, seed)
     except TfliteError as error:
         raise TfliteError(f"{path}: {error}") from error
-    first = run_any(str(path), start, inputs)
+    first = run_model(str(path), start, inputs)
     best = _Candidate(start, first)
     effects, best = _apply(str(path), chosen, best, inputs)
     if best.outcome.total_bytes >= first.total_bytes:
@@ -180,7 +180,7 @@ def _apply(
         bare = parse(start.data)
         if drop_plan(bare):
             data = pack(bare)
-            best = _Candidate(data, run_any(path, data, inputs))
+            best = _Candidate(data, run_model(path, data, inputs))
     for name in chosen:
         model = parse(best.data)
         places = EXACT_PASSES[name](model)
@@ -188,7 +188,7 @@ def _apply(
             continue
         data = pack(model)
         try:
-            tried = run_any(path, data, inputs)
+            tried = run_model(path, data, inputs)
         except InterpreterError as error:
             effects.append(_effect(name, places, best.outcome, best.outcome, f"the interpreter fails: {error}"))
             continue

@@ -24,6 +24,7 @@ class Product:
     zeros: tuple[int, int, int] = (3, -7, 11)
     multiplier: int = 1783765422
     shift: int = 9
+    tile: int = 4
 
 
 ALL = {
@@ -37,6 +38,8 @@ ALL = {
     "extreme zero points": Product(4, 24, 8, False, (-128, 127, 100), shift=13),
     "extreme the other way": Product(4, 25, 8, True, (127, -128, 127), shift=11),
     "as deep as can be": Product(4, 256, 4, True, (-128, -128, -100), shift=16),
+    "two rows at a time": Product(7, 12, 8, True, tile=2),
+    "one row at a time": Product(3, 12, 8, False, tile=1),
     "deeper": Product(2, 258, 4, False, shift=11),
     "to the left": Product(2, 5, 4, True, multiplier=1 << 22, shift=0),
 }
@@ -54,7 +57,16 @@ def make(given: Product, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray
     wanted = np.array([oracle.requantize(int(total), given.multiplier, -given.shift) for total in sums.ravel()])
     wanted = np.clip(wanted + given.zeros[2], -128, 127)
     strides = (given.depth, 1) if given.by_rows else (1, given.columns)
-    numbers = (given.rows, given.columns, given.depth, *strides, *given.zeros, given.multiplier, given.shift)
+    numbers = (
+        given.rows,
+        given.columns,
+        given.depth,
+        *strides,
+        *given.zeros,
+        given.multiplier,
+        given.shift,
+        given.tile,
+    )
     source = f"""
 #include "sapool_matmul.h"
 static const sapool_matmul op = {{{", ".join(map(str, numbers))}}};
@@ -64,7 +76,7 @@ void run(const int8_t *in, int8_t *out, int16_t *scratch) {{
 }}
 """
     operands = np.concatenate([left.ravel(), (right.T if given.by_rows else right).ravel()]).astype(np.int8)
-    return Case(source, wanted.size, matmul_scratch_bytes(given.depth, "cortex-m4")), operands, wanted
+    return Case(source, wanted.size, matmul_scratch_bytes(given.tile, given.depth, "cortex-m4")), operands, wanted
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -17,6 +17,7 @@ typedef struct {
   int16_t pad_left;
   int8_t in_zero, out_zero, act_min, act_max;
   uint8_t short_requant;
+  uint8_t tile; /* pixels that are gathered at once: 1, 2 or 4 */
 } sapool_conv;
 
 /* Where value k of a pixel lies among the gathered: two of each pixel side by side. */
@@ -171,12 +172,13 @@ static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int
   }
 }
 
-/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 2 * min(4, out_width) * K bytes. */
+/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 2 * tile * K bytes. */
 SAPOOL_KERNEL void sapool_conv_row(const sapool_conv *op, const int8_t *const *rows, int8_t *out, int16_t *scratch) {
   const int32_t steps = (op->kernel_h * op->kernel_w * op->in_channels + 1) >> 1;
   int32_t x = 0;
   while (x < op->out_width) {
-    const int32_t rest = op->out_width - x, pixels = rest >= 4 ? 4 : (rest >= 2 ? 2 : 1);
+    const int32_t rest = op->out_width - x, most = rest < op->tile ? rest : op->tile;
+    const int32_t pixels = most >= 4 ? 4 : (most >= 2 ? 2 : 1);
     for (int32_t p = 0; p < pixels; p++) {
       sapool_gather(op, rows, x + p, scratch + 2 * p, pixels);
     }

@@ -13,6 +13,7 @@ typedef struct {
   uint16_t rows, columns, depth, stride_n, stride_k;
   int16_t left_zero, right_zero, out_zero;
   int32_t multiplier, shift;
+  int32_t tile; /* rows of the left one that are gathered at once: 1, 2 or 4 */
 } sapool_matmul;
 
 /* Columns `first` up to `end` of `lines` rows. */
@@ -96,7 +97,7 @@ static void sapool_matmul_pack(const sapool_matmul *op, const int8_t *from, uint
 static void sapool_matmul_tiles(const sapool_matmul *op, const int8_t *left, const int8_t *right, int8_t *out,
                                 int16_t *scratch) {
   const int32_t steps = ((op->depth + 1) >> 1) + 1, columns = op->columns, whole = columns & ~3;
-  uint32_t *const packed = (uint32_t *)(void *)(scratch + 8 * steps);
+  uint32_t *const packed = (uint32_t *)(void *)(scratch + 2 * op->tile * steps);
   sapool_channel channels[4];
   sapool_tile tile;
   for (int32_t i = 0; i < 4; i++) {
@@ -112,7 +113,8 @@ static void sapool_matmul_tiles(const sapool_matmul *op, const int8_t *left, con
   tile.zero = 1 + 2 * op->out_zero;
   tile.steps = (uint32_t)steps;
   for (int32_t m = 0; m < op->rows;) {
-    const int32_t rest = op->rows - m, lines = rest >= 4 ? 4 : (rest >= 2 ? 2 : 1);
+    const int32_t rest = op->rows - m, most = rest < op->tile ? rest : op->tile;
+    const int32_t lines = most >= 4 ? 4 : (most >= 2 ? 2 : 1);
     for (int32_t p = 0; p < lines; p++) {
       sapool_matmul_gather(op, left + (m + p) * op->depth, scratch + 2 * p, lines);
     }
@@ -135,7 +137,7 @@ static void sapool_matmul_tiles(const sapool_matmul *op, const int8_t *left, con
 }
 #endif
 
-/* scratch: 24 bytes for every two k and for one more pair. */
+/* scratch: 8 + 4 * tile bytes for every two k and for one more pair. */
 SAPOOL_KERNEL void sapool_matmul_row(const sapool_matmul *op, const int8_t *left, const int8_t *right, int8_t *out,
                                      int16_t *scratch) {
 #if SAPOOL_USE_DSP
