@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sapool.export.litert import export_int8
-from sapool.export.runtime.any_model import run_any
-from sapool.export.runtime.interpreters import InterpreterError, run_interpreter
+from sapool.export.runtime.inputs import inputs_of, one_image_a_run
+from sapool.export.runtime.interpreters import InterpreterError, run_model
 from sapool.firmware.extras import Pixels
 from sapool.firmware.program import BuildError, BuildRequest, CProfile, CProgram, profile_program, write_program
 from sapool.passes import FLAT_PASSES, PASSES
@@ -95,8 +95,10 @@ def _write(path: Path, folder: str | Path, request: BuildRequest) -> CProgram:
 
 def _right_outputs(path: Path, images: NDArray[Any]) -> list[NDArray[np.uint8]]:
     """Return TFLM's outputs as bytes (N, n), one an output of the network; LiteRT's where TFLM refuses the file."""
+    data = path.read_bytes()
+    given = one_image_a_run(inputs_of(data)[0], images)
     try:
-        outputs: Sequence[NDArray[Any]] = run_any(str(path), path.read_bytes(), (images[:, None],)).outputs
+        outcome = run_model(str(path), data, [given], "tflm")
     except InterpreterError:
-        outputs = (run_interpreter("litert", path, images),)
-    return [np.ascontiguousarray(one).reshape(len(images), -1).view(np.uint8) for one in outputs]
+        outcome = run_model(str(path), data, [given], "litert")
+    return [np.ascontiguousarray(one).reshape(len(images), -1).view(np.uint8) for one in outcome.outputs]
