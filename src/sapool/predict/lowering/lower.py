@@ -213,7 +213,15 @@ class _Walk:
         """Trace into a module that has no rule of its own."""
         key = (module, _first_shape(args))
         if key not in self.memo:
-            self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+            try:
+                self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+            except RuntimeError as error:  # numbers that the layer makes, in an operation with what has only a shape
+                if "device meta" not in str(error):
+                    raise
+                name = type(module).__name__
+                raise UnpredictableError(
+                    f"{name}: its shapes need the numbers ({one_line(str(error), 200)})"
+                ) from error
         inner = _Walk(self.b, self.memo[key], None, self.memo)
         graph = self.memo[key].graph
         names = [node.target for node in graph.nodes if node.op == "placeholder"]
