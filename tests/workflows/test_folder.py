@@ -33,6 +33,15 @@ def test_the_same_configuration_comes_back_and_another_is_refused(tmp_path: Path
         folder.claim({"a": 1})
 
 
+def test_a_folder_from_when_no_budget_was_a_very_large_one_is_still_its_own(tmp_path: Path) -> None:
+    folder = folder_in(tmp_path)
+    folder.path.mkdir()
+    folder.file("config.json").write_text(json.dumps({"seed": 0, "ram_bytes": 1 << 40}))
+    folder.claim({"seed": 0, "ram_bytes": None})
+    with pytest.raises(FolderConflictError, match="ram_bytes is None there, 7 here"):
+        folder.claim({"seed": 0, "ram_bytes": 7})
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("precious")

@@ -13,10 +13,10 @@ from sapool.firmware.emit_steps import KERNELS, Tables, TableWriter
 from sapool.firmware.plan import Plan
 from sapool.firmware.rows import Program, lower
 from sapool.firmware.schedule import Schedule
+from sapool.firmware.scratch import DSP_CORES
 from sapool.tflite.graph import Graph
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
-_DSP_CORES = ("cortex-m4", "m7", "m33", "m55", "host")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def plan_program(graph: Graph, name: str, core: str, *, stream: bool = True) -> 
     most = max((step.tasks for step in program.steps), default=1)
     facts = Facts(
         name=name,
+        core=core,
         arena_bytes=plan.bytes,
         ram_bytes=state_bytes(plan.bytes, len(program.steps), most),
         stack_bytes=0,
@@ -77,7 +78,7 @@ def plan_program(graph: Graph, name: str, core: str, *, stream: bool = True) -> 
         steps=len(program.steps),
         most_tasks=most,
         stream=stream,
-        dsp=core in _DSP_CORES,
+        dsp=core in DSP_CORES,
     )
     return Planned(program, schedule, plan, facts)
 

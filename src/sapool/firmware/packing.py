@@ -22,6 +22,19 @@ def pack_conv(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.ascontiguousarray(pairs.transpose(0, 2, 3, 1)).reshape(-1)
 
 
-def pack_depthwise(weights: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return the weights of ``sapool_depthwise_row``, (n,), of (kernel rows, kernel columns, channels)."""
-    return np.ascontiguousarray(weights).reshape(-1)
+def pack_depthwise(weights: NDArray[np.int8], dilation: int, multiplier: int) -> NDArray[np.int8]:
+    """Return the weights of ``sapool_depthwise_row``.
+
+    Args:
+        weights: (kernel rows, kernel columns, channels of the output).
+        dilation: of the columns.
+        multiplier: channels of the output for each of the input.
+
+    Returns:
+        (n,): of 3 x 3 kernels without either, channel by channel, w[0][0], w[0][1], w[1][0], w[1][1], w[0][2], w[2][0],
+        w[1][2], w[2][1], w[2][2], so that a word widened holds two rows of one column; else as they are.
+    """
+    if weights.shape[:2] != (3, 3) or (dilation, multiplier) != (1, 1):
+        return np.ascontiguousarray(weights).reshape(-1)
+    by_channel = weights.reshape(9, -1).T
+    return np.ascontiguousarray(by_channel[:, [0, 1, 3, 4, 2, 6, 5, 7, 8]]).reshape(-1)

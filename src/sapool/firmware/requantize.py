@@ -73,6 +73,9 @@ def channel_records(
 
 
 def short_is_exact(records: NDArray[np.int64], weights: NDArray[np.int8]) -> bool:
-    """Whether every accumulator stays below 2^30 and every shift is to the right: the short form is exact then."""
+    """Whether every accumulator stays below 2^30 and every shift is to the right: the short form is exact then.
+
+    By 22 at most, so that an output's zero point, shifted to the left by as much, can be added ahead of the shift.
+    """
     reach = np.abs(records[:, 0]) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
-    return bool((reach < _LIMIT).all() and (records[:, 2] >= 1).all())
+    return bool((reach < _LIMIT).all() and (records[:, 2] >= 1).all() and (records[:, 2] <= 22).all())

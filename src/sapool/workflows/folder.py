@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sapool.base.budget import as_written_today
 from sapool.base.errors import SapoolError
 from sapool.base.files import check_path, write_text_atomically
 from sapool.base.quoting import quote
@@ -234,6 +235,7 @@ def _check_same(path: Path, wanted: dict[str, Any]) -> None:
         held = read_json(path)
     except ValueError:
         raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
+    held = as_written_today(held) if isinstance(held, dict) else held
     different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
     if different:
         key = different[0]

@@ -7,7 +7,7 @@ import functools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,38 @@ def channels_array(bias: Any, multipliers: Any, shifts: Any) -> str:
     """Return the definition of ``channels``; shifts are TFLite's: above 0 to the left."""
     records = ", ".join(f"{{{b}, {m}, {-s}}}" for b, m, s in zip(bias, multipliers, shifts, strict=True))
     return f"static const sapool_channel channels[] = {{{records}}};\n"
+
+
+class Window(Protocol):
+    """What a convolution or a pool looks at."""
+
+    @property
+    def size(self) -> tuple[int, int, int]: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def dilation(self) -> int: ...
+    @property
+    def padding(self) -> tuple[int, int, int, int]: ...
+
+
+def row_calls(kernel: str, window: Window, kernel_h: int, wanted: NDArray[Any], scratch: str = ", scratch") -> str:
+    """Return ``run``: a kernel called for each row of its output, with the input's rows under it."""
+    height, width, channels = window.size
+    return f"""
+void run(const int8_t *in, int8_t *out, int16_t *scratch);
+void run(const int8_t *in, int8_t *out, int16_t *scratch) {{
+  const int8_t *rows[{kernel_h}];
+  for (int32_t y = 0; y < {wanted.shape[0]}; y++) {{
+    for (int32_t i = 0; i < {kernel_h}; i++) {{
+      const int32_t at = y * {window.stride} + i * {window.dilation} - {window.padding[0]};
+      rows[i] = at < 0 || at >= {height} ? NULL : in + at * {width * channels};
+    }}
+    (void)scratch;
+    {kernel}(&op, rows, out + y * {wanted[0].size}{scratch});
+  }}
+}}
+"""
 
 
 def run_here(case: Case, given: NDArray[np.int8]) -> NDArray[np.int8]:

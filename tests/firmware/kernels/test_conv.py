@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sapool.firmware.packing import pack_conv
+from sapool.firmware.scratch import conv_scratch_bytes, conv_tile
 from tests.firmware.kernels import oracle
-from tests.firmware.kernels.harness import DSP, Case, agree, array, channels_array, emulate
+from tests.firmware.kernels.harness import DSP, Case, agree, array, channels_array, emulate, row_calls
 
 pytest.importorskip("unicorn")
 
@@ -25,6 +27,7 @@ class Conv:
     short: bool = True
     clamp: tuple[int, int] = (-128, 127)
     out_zero: int = -5
+    tile: int = 4
 
 
 SAME = (1, 1, 1, 1)
@@ -39,22 +42,17 @@ ALL = {
     "dilated, not square": Conv((7, 12, 2), 4, (3, 2), dilation=2, padding=(2, 2, 1, 1)),
     "kernel as large as the map": Conv((4, 4, 3), 3, (4, 4)),
     "zero point at the bottom": Conv((2, 8, 8), 6, out_zero=-128),
+    "two pixels at a time": Conv((2, 7, 6), 4, tile=2),
+    "one pixel at a time": Conv((2, 7, 6), 4, tile=1),
     "long requantisation": Conv((3, 9, 6), 7, short=False),
     "long requantisation, clamped": Conv((3, 9, 6), 7, (3, 3), padding=SAME, short=False, clamp=(-20, 90)),
 }
 
 
-def pack(weights: NDArray[np.int64]) -> NDArray[np.int8]:
-    count, depth = len(weights), weights[0].size
-    padded = np.zeros((count + count % 2, depth + depth % 2), np.int8)
-    padded[:count, :depth] = weights.reshape(count, depth)
-    return padded.reshape(-1, 2, (depth + 1) // 2, 2).transpose(0, 2, 3, 1).ravel()
-
-
 def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.int64]]:
     """Return the C case, its image and what comes out."""
     rng = np.random.default_rng(seed)
-    height, width, channels = conv.size
+    _, width, channels = conv.size
     kernel_h, kernel_w = conv.kernel
     image, in_zero = rng.integers(-128, 128, conv.size), 3
     weights = rng.integers(-127, 128, (conv.count, kernel_h, kernel_w, channels))
@@ -78,28 +76,21 @@ def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.
         high=conv.clamp[1],
     )
     folded = bias - in_zero * weights.reshape(conv.count, -1).sum(1)
-    out_height, out_width, _ = wanted.shape
+    out_width = wanted.shape[1]
     numbers = (width, channels, out_width, conv.count, kernel_h, kernel_w, conv.stride, conv.dilation)
-    more = (conv.padding[2], in_zero, conv.out_zero, *conv.clamp, int(conv.short))
+    more = (conv.padding[2], in_zero, conv.out_zero, *conv.clamp, int(conv.short), conv.tile)
     source = f"""
 #include "sapool_conv.h"
-{array("int8_t", "weights", pack(weights))}
+{array("int8_t", "weights", pack_conv(weights.reshape(conv.count, -1).astype(np.int8)))}
 {channels_array(folded, multipliers, shifts)}
 static const sapool_conv op = {{weights, channels, {", ".join(map(str, (*numbers, *more)))}}};
-void run(const int8_t *in, int8_t *out, int16_t *scratch);
-void run(const int8_t *in, int8_t *out, int16_t *scratch) {{
-  const int8_t *rows[{kernel_h}];
-  for (int32_t y = 0; y < {out_height}; y++) {{
-    for (int32_t i = 0; i < {kernel_h}; i++) {{
-      const int32_t at = y * {conv.stride} + i * {conv.dilation} - {conv.padding[0]};
-      rows[i] = at < 0 || at >= {height} ? NULL : in + at * {width * channels};
-    }}
-    sapool_conv_row(&op, rows, out + y * {out_width * conv.count}, scratch);
-  }}
-}}
+{row_calls("sapool_conv_row", conv, kernel_h, wanted)}
 """
-    scratch = 2 * min(4, out_width) * (depth + depth % 2)
-    return Case(source, wanted.size, scratch), image.astype(np.int8), wanted
+    return (
+        Case(source, wanted.size, conv_scratch_bytes(min(conv.tile, conv_tile(out_width)), depth)),
+        image.astype(np.int8),
+        wanted,
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
