@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from pools_on_tflm import Net
+from sapool.tflite.arena_read import read_graph
 from torch import Tensor, nn
 
 import sapool
@@ -32,7 +33,6 @@ from sapool.export import export_int8, measure_arena, optimize_tflite, randomize
 from sapool.layers import create_pool
 from sapool.memory.profile import profile_tflite
 from sapool.memory.verdict import profile_for_target
-from sapool.tflite.arena_read import read_arena_graph
 from sapool.tflite.file import operator_names, parse
 
 DIFFERENCES = ("difference_percent", "firmware_difference_percent", "cortex_m4_difference_percent")
@@ -163,7 +163,7 @@ def percent(ours: int, theirs: int) -> float:
 def compare(mcufit: str, path: Path) -> dict[str, object]:
     head, tail = measured(mcufit, path)
     ours, wheel, total = profile_tflite(path), measure_arena(path), head + tail
-    on_m4 = profile_for_target(read_arena_graph(path), "cortex-m4").total_bytes
+    on_m4 = profile_for_target(read_graph(path), "cortex-m4").total_bytes
     names = operator_names(parse(path.read_bytes()))
     return {
         "flash_bytes": path.stat().st_size,

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from sapool.base.records import ArenaRecord, ExportRecord, write_bytes_atomically
 from sapool.export import export_int8, measure_arena
-from sapool.memory import head_without_inputs, read_arena_graph
+from sapool.memory import head_without_inputs, read_graph
 from sapool.passes import FILE_PASSES, PASSES
 from sapool.passes.file.offline_plan import plan_offline
 from sapool.passes.file.tile_prefix import tile_prefix
-from sapool.tflite.file import count_macs, load_tflite, pack, parse
+from sapool.tflite import count_macs
+from sapool.tflite.file import load_tflite, pack, parse
 
 LAST = ("tile_prefix", "plan_offline")
 REWRITES = tuple(name for name in (*PASSES, *FILE_PASSES) if name not in LAST)
@@ -46,5 +47,5 @@ def deploy(
         applied += ("plan_offline",)
     data = pack(file)
     write_bytes_atomically(path, data)
-    export = replace(export, path=path.name, flash_bytes=len(data), macs=count_macs(data), passes=applied)
-    return Deployed(export, measure_arena(path), head_without_inputs(read_arena_graph(path)))
+    export = replace(export, path=path.name, flash_bytes=len(data), macs=count_macs(read_graph(data)), passes=applied)
+    return Deployed(export, measure_arena(path), head_without_inputs(read_graph(path)))

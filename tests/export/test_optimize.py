@@ -10,9 +10,9 @@ import pytest
 from sapool.export import InterpreterError
 from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
 from sapool.export.runtime.any_model import random_inputs, run_any
-from sapool.memory import arena_graph_of
 from sapool.passes.file.offline_plan import write_plan
 from sapool.tflite.file import TfliteError, count_operators, pack, parse, schema
+from sapool.tflite.read import graph_of
 from tests.export.runtime.test_any_model import sums
 from tests.passes.file.test_fold_pads import FOLDED
 from tests.passes.file.test_offline_plan import attention
@@ -112,7 +112,7 @@ def test_a_bad_plan_is_replaced_and_a_good_one_stays(tmp_path: Path) -> None:
     out = tmp_path / "ours.tflite"
     record = optimize_tflite(written(tmp_path, pack(model)), out)
     assert record.before.head_bytes > 8192 > record.after.head_bytes
-    assert max(arena_graph_of(parse(out.read_bytes())).offline) < 8192
+    assert max(graph_of(parse(out.read_bytes())).offline) < 8192
     again = optimize_tflite(out, tmp_path / "again.tflite")
     assert again.after == again.before == record.after
     assert (tmp_path / "again.tflite").read_bytes() == out.read_bytes()

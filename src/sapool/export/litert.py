@@ -25,7 +25,8 @@ from sapool.export.runtime.parity import dequantize, run_images
 from sapool.export.unsupported import why_unsupported
 from sapool.networks.traced import evaluating
 from sapool.passes import FLAT_PASSES, apply_file_passes, apply_passes, choose_passes
-from sapool.tflite.file import count_macs, input_output, pack, parse, shorten_names
+from sapool.tflite import count_macs, read_graph
+from sapool.tflite.file import input_output, pack, parse, shorten_names
 
 CALIBRATION_LIMIT = 256
 # How the range of an activation is found; a model's int8 accuracy depends on it.
@@ -102,7 +103,7 @@ def export_int8(
     return ExportRecord(
         path=str(path),
         flash_bytes=len(data),
-        macs=count_macs(data),
+        macs=count_macs(read_graph(data)),
         passes=applied,
         float_error=float((got - expected).abs().max()),
         int8_snr_db=_snr_db(expected, scores),

@@ -16,7 +16,8 @@ from sapool.export.runtime.interpreters import InterpreterError
 from sapool.passes import FILE_PASSES
 from sapool.passes.file.fold_pads import fold_pads
 from sapool.passes.file.offline_plan import drop_plan
-from sapool.tflite.file import TfliteError, count_macs, load_tflite, pack, parse, schema
+from sapool.tflite import count_macs, read_graph
+from sapool.tflite.file import TfliteError, load_tflite, pack, parse, schema
 
 # BATCH_MATMUL rounds otherwise than the FULLY_CONNECTED that it replaces.
 _ROUNDING = ("adjy_matmul",)
@@ -156,8 +157,8 @@ def optimize_tflite(
         after=_arena(best.outcome),
         flash_bytes_before=len(read),
         flash_bytes_after=len(best.data),
-        macs_before=count_macs(start),
-        macs_after=count_macs(best.data),
+        macs_before=count_macs(read_graph(start)),
+        macs_after=count_macs(read_graph(best.data)),
         inlined=inlined,
         effects=tuple(effects),
         compared_runs=runs,

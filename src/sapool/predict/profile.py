@@ -9,12 +9,15 @@ from pathlib import Path
 
 from torch import nn
 
-from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, profile_graph, profile_tflite
+from sapool.memory import MemoryProfile, profile_graph, profile_tflite
 from sapool.networks.traced import InputSize, as_input_size, trace
 from sapool.passes import PASSES, apply_file_passes, choose_passes
 from sapool.predict.lowering import lower
+from sapool.predict.lowering.builder import as_file
 from sapool.predict.pool_forms import deploy_pool
-from sapool.tflite.skeleton import skeleton_of
+from sapool.tflite import Graph
+from sapool.tflite.read import graph_of
+from sapool.tflite.write import model_of
 
 
 def profile_memory(
@@ -49,8 +52,8 @@ def profile_memory(
 class PredictedGraphs:
     """A network as operators: ``plain`` as the converter writes it, ``exported`` with the passes on the file."""
 
-    plain: ArenaGraph
-    exported: ArenaGraph
+    plain: Graph
+    exported: Graph
 
 
 def predict_graphs(model: nn.Module, input_size: InputSize, *, passes: str | Sequence[str] = "all") -> PredictedGraphs:
@@ -63,9 +66,9 @@ def predict_graphs(model: nn.Module, input_size: InputSize, *, passes: str | Seq
     traced = trace(model, input_size)
     folds = "fold_padding" in chosen
     plain = lower(traced.module, as_input_size(input_size), partial(deploy_pool, passes=chosen), fold_padding=folds)
-    file = skeleton_of(plain)
+    file = model_of(as_file(plain))
     apply_file_passes(file, chosen)
-    return PredictedGraphs(plain, arena_graph_of(file))
+    return PredictedGraphs(plain, graph_of(file))
 
 
 def profile_predicted(graphs: PredictedGraphs) -> MemoryProfile:
@@ -113,10 +116,10 @@ def profile_passes(
         folds = "fold_padding" in applied
         plain = lower(traced.module, size, partial(deploy_pool, passes=applied), fold_padding=folds)
         steps.append(_saving(applied[-1], plain))
-    file = skeleton_of(plain)
+    file = model_of(as_file(plain))
     for name in chosen[len(on_network) :]:
         apply_file_passes(file, (name,))
-        steps.append(_saving(name, arena_graph_of(file)))
+        steps.append(_saving(name, graph_of(file)))
     return tuple(steps)
 
 
@@ -144,6 +147,6 @@ def profile_savings(
     return tuple(PassSaving(name, found.head_bytes, found.tail_bytes) for name, found in profiles)
 
 
-def _saving(name: str, graph: ArenaGraph) -> PassSaving:
+def _saving(name: str, graph: Graph) -> PassSaving:
     profile = profile_graph(graph)
     return PassSaving(name, profile.head_bytes, profile.tail_bytes)

@@ -12,13 +12,10 @@ import flatbuffers
 import numpy as np
 
 from sapool.base.extras import require
+from sapool.tflite.errors import TfliteError as TfliteError
 
 IDENTIFIER = b"TFL3"
 _DATA_ALIGNMENT = 16
-
-
-class TfliteError(ValueError):
-    """A file is no usable ``.tflite``; the message says which file and why."""
 
 
 def schema() -> Any:
@@ -178,60 +175,6 @@ def tensor_info(tensor: Any) -> TensorInfo:
     scaled = quantization is not None and quantization.scale is not None and len(quantization.scale) == 1
     scale, zero_point = (float(quantization.scale[0]), int(quantization.zeroPoint[0])) if scaled else (0.0, 0)
     return TensorInfo(tuple(int(n) for n in tensor.shape), dtype, scale, zero_point)
-
-
-def count_macs(data: bytes) -> int:
-    """Count the multiply-accumulates of one inference: convolutions, fully connected layers and matrix products.
-
-    One MAC is one multiplication with its addition; element-wise operators, pools and soft-max are not counted. What a
-    loop runs counts as often as it runs; once, if that depends on the input.
-    """
-    return _graph_macs(parse(data), 0)
-
-
-def _graph_macs(model: Any, place: int) -> int:
-    graph = model.subgraphs[place]
-    total = 0
-    for name, op in zip(operator_names(model, place), graph.operators, strict=True):
-        if name == "WHILE":
-            total += _loop_runs(model, graph, op) * _graph_macs(model, op.builtinOptions.bodySubgraphIndex)
-            continue
-        shapes = [graph.tensors[i].shape for i in (*op.inputs, *op.outputs) if i >= 0]
-        total += _macs(name, [tuple(int(n) for n in s) for s in shapes], op)
-    return total
-
-
-def _loop_runs(model: Any, graph: Any, op: Any) -> int:
-    """Return how often a WHILE runs that counts a variable up to a constant (ADD, LESS); 1 for any other."""
-    condition, body = (
-        model.subgraphs[i] for i in (op.builtinOptions.condSubgraphIndex, op.builtinOptions.bodySubgraphIndex)
-    )
-    less = next((o for o in condition.operators if int(o.outputs[0]) == int(condition.outputs[0])), None)
-    counter = list(condition.inputs).index(less.inputs[0]) if less and less.inputs[0] in condition.inputs else -1
-    add = next((o for o in body.operators if counter >= 0 and int(o.outputs[0]) == int(body.outputs[counter])), None)
-    if less is None or add is None:
-        return 1
-    first = _number(model, graph, op.inputs[counter])
-    limit, step = _number(model, condition, less.inputs[1]), _number(model, body, add.inputs[1])
-    return max(-((first - limit) // step), 0) if first is not None and limit is not None and step else 1
-
-
-def _number(model: Any, graph: Any, tensor: int) -> int | None:
-    """Return the value of a constant of one int32; None for anything else."""
-    data = model.buffers[graph.tensors[tensor].buffer].data
-    is_number = data is not None and len(data) == 4 and graph.tensors[tensor].type == schema().TensorType.INT32
-    return int(np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32)[0]) if is_number else None
-
-
-def _macs(name: str, shapes: list[tuple[int, ...]], op: Any) -> int:
-    outputs = int(np.prod(shapes[-1]))
-    if name in ("CONV_2D", "FULLY_CONNECTED"):  # weights (out, ...): what is behind the first side is one output's
-        return outputs * int(np.prod(shapes[1][1:]))
-    if name == "DEPTHWISE_CONV_2D":  # weights (1, kh, kw, out)
-        return outputs * shapes[1][1] * shapes[1][2]
-    if name == "BATCH_MATMUL":
-        return outputs * shapes[0][-2 if op.builtinOptions.adjX else -1]
-    return 0
 
 
 def resolver_method(operator: str) -> str:

@@ -7,9 +7,10 @@ import pytest
 
 from sapool.export import check_parity, export_int8
 from sapool.export.runtime.any_model import random_inputs, run_any
-from sapool.memory import arena_graph_of, profile_tflite
+from sapool.memory import profile_tflite
 from sapool.passes.file.offline_plan import drop_plan, plan_offline, write_plan
 from sapool.tflite.file import pack, parse
+from sapool.tflite.read import graph_of
 from tests.conftest import images, pooled_net
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import Graph, Op, Tensor, build
@@ -78,7 +79,7 @@ def test_a_bad_plan_is_replaced() -> None:
     write_plan(model, [4096, -1, -1, -1])
     assert plan_offline(model) == 4
     assert len(model.metadata) == 1
-    assert max(arena_graph_of(model).offline) < 4096
+    assert max(graph_of(model).offline) < 4096
 
 
 def test_other_metadata_stays() -> None:

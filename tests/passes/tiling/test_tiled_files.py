@@ -18,8 +18,8 @@ from sapool.passes.tiling.choose import FORMS, Form, copy_structure
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import MOST_JOINED, run_unrolled
-from sapool.tflite.arena_read import OFFLINE
-from sapool.tflite.file import count_macs, operator_names, pack
+from sapool.tflite import OFFLINE, count_macs, read_graph
+from sapool.tflite.file import operator_names, pack
 from tests.passes.tiling.small_files import LINEAR, VALID, SmallFile, run_both
 
 
@@ -195,8 +195,8 @@ def test_weights_are_stored_once() -> None:
 
 def test_macs_of_a_loop_count_every_tile() -> None:
     model = odd_sizes()
-    whole = count_macs(pack(model))
-    loop, unrolled = (count_macs(pack(tiled(model, form, 3, 2))) for form in FORMS)
+    whole = count_macs(read_graph(pack(model)))
+    loop, unrolled = (count_macs(read_graph(pack(tiled(model, form, 3, 2)))) for form in FORMS)
     assert loop == unrolled > whole
 
 

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from sapool import apply_plan, export_int8, load_model, make_plan, randomize_norms
 from sapool.export import measure_arena
-from sapool.memory import ArenaGraph
 from sapool.networks.traced import trace
 from sapool.predict.lowering import lower
 from sapool.predict.profile import profile_memory
+from sapool.tflite import Graph
 
 
-def kinds(graph: ArenaGraph) -> list[str]:
+def kinds(graph: Graph) -> list[str]:
     return [operator.kind for operator in graph.operators]
 
 
-def lowered(model: nn.Module, size: tuple[int, int, int] = (3, 16, 16)) -> ArenaGraph:
+def lowered(model: nn.Module, size: tuple[int, int, int] = (3, 16, 16)) -> Graph:
     return lower(trace(model.eval(), size).module, size)
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sapool.base.extras import require
 from sapool.base.records import ArenaRecord
 from sapool.export.runtime.blame import Culprit, find_culprit, one_operator
-from sapool.memory import read_arena_graph, setup_bytes
+from sapool.memory import setup_bytes
+from sapool.tflite import read_graph
 from sapool.tflite.file import count_operators, input_output, load_tflite
 
 Engine = Literal["tflm", "litert"]
@@ -79,7 +80,7 @@ def measure_arena(path: str | Path) -> ArenaRecord:
         flash_bytes=len(data),
         operators=tuple(sorted(count_operators(data))),
         interpreter=f"tflite-micro {importlib.metadata.version('tflite-micro')}, 64-bit",
-        setup_bytes=setup_bytes(read_arena_graph(data)),
+        setup_bytes=setup_bytes(read_graph(data)),
     )
 
 

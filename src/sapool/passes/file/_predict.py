@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from sapool.memory import ArenaGraph, arena_graph_of, buffers_of, fixed_offsets, greedy_offsets, head_of, tail_bytes
+from sapool.memory import buffers_of, fixed_offsets, greedy_offsets, head_of, tail_bytes
 from sapool.memory.arena_plan import plan_arena
 from sapool.passes.file.tile_prefix import tile_prefix
+from sapool.tflite import Graph
+from sapool.tflite.read import graph_of
 
 # Planning more operators offline takes seconds each time: beyond this the runtime's own planner stands in for it.
 MOST_PLANNED = 200
@@ -21,7 +23,7 @@ def predicted_cost(model: Any, planned: bool = True) -> tuple[int, int]:
         planned: whether the arena gets a plan made offline; otherwise, and with control flow, which can't have one, the
             runtime's own planner places everything.
     """
-    graph = arena_graph_of(model)
+    graph = graph_of(model)
     return predicted_head(graph, planned) + tail_bytes(graph), len(graph.operators)
 
 
@@ -37,7 +39,7 @@ def cost_with_tiles(model: Any, planned: bool = True) -> tuple[int, int]:
     return min(costs)
 
 
-def predicted_head(graph: ArenaGraph, planned: bool = True) -> int:
+def predicted_head(graph: Graph, planned: bool = True) -> int:
     """Return the predicted bytes of the arena's head; for ``planned`` see :func:`predicted_cost`."""
     buffers = buffers_of(graph)
     if planned and len(graph.operators) <= MOST_PLANNED and not graph.subgraphs and not graph.offline:

@@ -17,8 +17,9 @@ import numpy as np
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.planners import greedy_offsets, head_of
-from sapool.tflite.arena_read import OFFLINE, arena_graph_of
+from sapool.tflite import OFFLINE
 from sapool.tflite.file import schema
+from sapool.tflite.read import graph_of
 
 _VERSION, _GRAPH, _ONLINE = 1, 0, -1
 
@@ -37,7 +38,7 @@ def plan_offline(model: Any, *, sharing: bool = True) -> int:
     Raises:
         TfliteError: a tensor's shape or type is not known, so that nothing can be planned.
     """
-    graph = arena_graph_of(model)
+    graph = graph_of(model)
     if graph.subgraphs:
         return 0
     buffers = buffers_of(graph)

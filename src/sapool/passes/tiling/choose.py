@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sapool.memory.conventions import macs_of
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.persistent import tail_bytes
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of, live_bytes
@@ -17,8 +16,8 @@ from sapool.passes.tiling.costs import extra_macs, extra_tail, tile_bytes
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import run_unrolled
-from sapool.tflite.arena_graph import ArenaGraph
-from sapool.tflite.arena_read import arena_graph_of
+from sapool.tflite import Graph, macs_of
+from sapool.tflite.read import graph_of
 
 Form = Literal["loop", "unrolled"]
 FORMS: dict[Form, Callable[[Any, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}
@@ -98,7 +97,7 @@ def choose_tiling(
     Returns:
         The choice, or None where none helps, or where the file has control flow or given offsets already.
     """
-    graph = arena_graph_of(model)
+    graph = graph_of(model)
     if graph.subgraphs or graph.offline:
         return None
     macs = sum(macs_of(graph, op) for op in graph.operators)
@@ -107,7 +106,7 @@ def choose_tiling(
     for way in _cheapest_ways(graph, TileableNetwork(model), form, int(macs * most_extra_macs)):
         tiled = copy_structure(model)
         FORMS[form](tiled, way.grids)
-        sizes = _predict(arena_graph_of(tiled))
+        sizes = _predict(graph_of(tiled))
         if best is None or sum(sizes) < best.total_bytes:
             best = TilingChoice(way.grids, way.macs, macs, *sizes, head + tail)
     return best if best is not None and best.total_bytes <= (1 - least_saving) * (head + tail) else None
@@ -119,7 +118,7 @@ def tiled_total_bytes(model: Any, *, most_extra_macs: float = 0.2) -> int:
     For rewrites that pay only after tiling: a stem's large map hides what they save.
     """
     choice = choose_tiling(model, most_extra_macs=most_extra_macs)
-    return choice.total_bytes if choice is not None else sum(_predict(arena_graph_of(model)))
+    return choice.total_bytes if choice is not None else sum(_predict(graph_of(model)))
 
 
 def copy_structure(model: Any) -> Any:
@@ -128,7 +127,7 @@ def copy_structure(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def _predict(graph: ArenaGraph) -> tuple[int, int]:
+def _predict(graph: Graph) -> tuple[int, int]:
     buffers = buffers_of(graph)
     return head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers))), tail_bytes(graph)
 
@@ -173,7 +172,7 @@ class _Problem:
         return other if (other.macs, other.tail) < (one.macs, one.tail) else one
 
 
-def _cheapest_ways(graph: ArenaGraph, network: TileableNetwork, form: Form, most_macs: int) -> list[_Way]:
+def _cheapest_ways(graph: Graph, network: TileableNetwork, form: Form, most_macs: int) -> list[_Way]:
     """Return different ways within the extra multiply-accumulates, those with the least head and tail."""
     buffers = buffers_of(graph)
     alive = live_bytes(buffers)
@@ -200,14 +199,14 @@ def _at(alive: dict[int, int], steps: Sequence[int], step: int) -> int:
 
 
 def _all_options(
-    graph: ArenaGraph, network: TileableNetwork, form: Form, plain: Sequence[int], most_macs: int
+    graph: Graph, network: TileableNetwork, form: Form, plain: Sequence[int], most_macs: int
 ) -> dict[int, list[_Option]]:
     """Return the ways to run each segment that no other way beats, by the place of its first operator."""
     found: dict[int, list[_Option]] = {}
     buffers = buffers_of(graph)
     least = max((aligned(graph.tensors[t].bytes) for t in graph.inputs), default=0)
     for source in network.readers:
-        if source < 0 or graph.tensors[source].constant:
+        if source < 0 or graph.is_constant(source):
             continue
         for segment in network.segments(source):
             needed, outside = max(plain[segment.first : segment.last + 1]), _outside(graph, buffers, segment)
@@ -221,16 +220,14 @@ def _all_options(
     return found
 
 
-def _outside(graph: ArenaGraph, buffers: Sequence[Buffer], segment: Segment) -> int:
+def _outside(graph: Graph, buffers: Sequence[Buffer], segment: Segment) -> int:
     """Return the bytes that live through a whole segment: its source and outputs, and what passes it by."""
     step = segment.first + 1
     kept = sum(aligned(b.size) for b in buffers if b.tensor >= 0 and b.first < step <= b.last)
     return kept + sum(aligned(graph.tensors[t].bytes) for t in segment.outputs)
 
 
-def _options(
-    graph: ArenaGraph, network: TileableNetwork, segment: Segment, form: Form, most_macs: int
-) -> Iterator[_Option]:
+def _options(graph: Graph, network: TileableNetwork, segment: Segment, form: Form, most_macs: int) -> Iterator[_Option]:
     """Yield the ways to run a segment within the extra multiply-accumulates; ``bytes`` are those of a tile alone."""
     stages = network.stages(segment)
     height = min(graph.tensors[t].shape[1] for t in segment.outputs)

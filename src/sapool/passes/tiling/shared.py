@@ -23,9 +23,10 @@ import numpy as np
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
-from sapool.tflite.arena_read import OFFLINE, arena_graph_of
+from sapool.tflite import OFFLINE
 from sapool.tflite.building import reorder
 from sapool.tflite.file import schema
+from sapool.tflite.read import graph_of
 
 Place = tuple[int, int]  # (subgraph, tensor)
 
@@ -45,7 +46,7 @@ def share_places(model: Any, shared: Sequence[Set[Place]]) -> None:
     """
     moved = drop_unused(model)
     kept = [sorted((g, moved[g][t]) for g, t in places if t in moved[g]) for places in shared]
-    buffers = buffers_of(arena_graph_of(model))
+    buffers = buffers_of(graph_of(model))
     index = {(b.subgraph, b.tensor): i for i, b in enumerate(buffers) if b.tensor >= 0}
     clusters = [[index[place] for place in places] for places in kept]
     best = min(_candidates(buffers, clusters), key=lambda fixed: head_of(buffers, greedy_offsets(buffers, fixed)))

@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from sapool.memory import ArenaGraph
 from sapool.networks.operators import with_step
 from sapool.networks.tracer import SiteTracer, check_decision
 from sapool.predict.lowering import convolution as conv
@@ -19,6 +18,7 @@ from sapool.predict.lowering import shapes as sh
 from sapool.predict.lowering.builder import Builder, Shape, Value
 from sapool.predict.lowering.fusing import fuse
 from sapool.predict.lowering.rules import ALIASES, CALLS, MODULES
+from sapool.tflite import Graph
 
 Deploy = Callable[[nn.Module, Tensor], nn.Module]
 
@@ -49,7 +49,7 @@ def lower(
     memo: dict[Any, Any] | None = None,
     changes: Changes | None = None,
     fold_padding: bool = True,
-) -> ArenaGraph:
+) -> Graph:
     """Lower a traced network.
 
     Args:

@@ -14,14 +14,11 @@ from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.base.suggest import suggest
 from sapool.layers import check_pool_name
 from sapool.memory import (
-    ArenaGraph,
-    arena_graph_of,
     buffers_of,
     fixed_offsets,
     flash_bytes_of,
     greedy_offsets,
     head_of,
-    macs_of,
     tail_bytes,
 )
 from sapool.networks.traced import InputSize, as_input_size
@@ -29,9 +26,12 @@ from sapool.networks.tracer import ShapeDecisionError
 from sapool.passes import FILE_PASSES, apply_file_passes
 from sapool.planning.placement import PLACEMENTS
 from sapool.planning.plan import Stride, supported_sites
+from sapool.predict.lowering.builder import as_file
 from sapool.predict.search.predictor import Predictor
 from sapool.predict.search.space import AXES, Choice, Space, stride_choices
-from sapool.tflite.skeleton import skeleton_of
+from sapool.tflite import Graph, macs_of
+from sapool.tflite.read import graph_of
+from sapool.tflite.write import model_of
 
 # A plan that needs more than so many budgets as converted is not looked at again: tiles save no more.
 _MOST_OVER = 3
@@ -283,10 +283,10 @@ class _Search:
         tiled = c.tail_bytes < self.ram_bytes < c.total_bytes <= _MOST_OVER * self.ram_bytes
         return tiled and max(others, default=0.0) <= 1
 
-    def _exported(self, choice: Choice, plan: PoolingPlan) -> ArenaGraph:
-        file = skeleton_of(self._predictors[choice.size].graph(plan))
+    def _exported(self, choice: Choice, plan: PoolingPlan) -> Graph:
+        file = model_of(as_file(self._predictors[choice.size].graph(plan)))
         apply_file_passes(file, tuple(FILE_PASSES))
-        return arena_graph_of(file)
+        return graph_of(file)
 
     def predict(self, choice: Choice) -> PlanCandidate | None:
         """Return a choice's plan and what it needs, or None where it is impossible."""
@@ -317,7 +317,7 @@ class _Search:
             for site, stride in zip(sites, choice.strides, strict=True)
         ]
 
-    def _candidate(self, choice: Choice, plan: PoolingPlan, graph: ArenaGraph) -> PlanCandidate:
+    def _candidate(self, choice: Choice, plan: PoolingPlan, graph: Graph) -> PlanCandidate:
         buffers = buffers_of(graph)
         head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
         tail, flash = tail_bytes(graph), flash_bytes_of(graph)
