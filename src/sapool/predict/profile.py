@@ -16,8 +16,6 @@ from sapool.predict.lowering import lower
 from sapool.predict.lowering.builder import as_file
 from sapool.predict.pool_forms import deploy_pool
 from sapool.tflite import Graph
-from sapool.tflite.read import graph_of
-from sapool.tflite.write import model_of
 
 
 def profile_memory(
@@ -66,9 +64,9 @@ def predict_graphs(model: nn.Module, input_size: InputSize, *, passes: str | Seq
     traced = trace(model, input_size)
     folds = "fold_padding" in chosen
     plain = lower(traced.module, as_input_size(input_size), partial(deploy_pool, passes=chosen), fold_padding=folds)
-    file = model_of(as_file(plain))
+    file = as_file(plain)
     apply_file_passes(file, chosen)
-    return PredictedGraphs(plain, graph_of(file))
+    return PredictedGraphs(plain, file)
 
 
 def profile_predicted(graphs: PredictedGraphs) -> MemoryProfile:
@@ -116,10 +114,10 @@ def profile_passes(
         folds = "fold_padding" in applied
         plain = lower(traced.module, size, partial(deploy_pool, passes=applied), fold_padding=folds)
         steps.append(_saving(applied[-1], plain))
-    file = model_of(as_file(plain))
+    file = as_file(plain)
     for name in chosen[len(on_network) :]:
         apply_file_passes(file, (name,))
-        steps.append(_saving(name, graph_of(file)))
+        steps.append(_saving(name, file))
     return tuple(steps)
 
 

@@ -250,9 +250,11 @@ class Graph:
 
     def change_operator(self, place: int, **fields: Any) -> None:
         """Replace fields of one operator."""
-        operators = list(self._operators)
-        operators[place] = replace(operators[place], **fields)
-        self.set_operators(operators)
+        self.put(place, replace(self._operators[place], **fields))
+
+    def put(self, place: int, operator: Operator) -> None:
+        """Put another operator in place of the one that is there."""
+        self.set_operators((*self._operators[:place], operator, *self._operators[place + 1 :]))
 
     def insert(self, place: int, *operators: Operator) -> None:
         """Put operators before the one at ``place``."""

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sapool.memory import Buffer, buffers_of, lower_bound
 from sapool.memory.lifetimes import spans_of
 from sapool.memory.planners import aligned
-from sapool.passes.file._predict import cost_with_tiles, light_copy, predicted_head
+from sapool.passes.file._predict import cost_with_tiles, predicted_head
 from sapool.tflite import Graph
 from sapool.tflite.edit import is_plain
-from sapool.tflite.read import graph_of
 
 BEAM = 32
 # Bounds on the work, so that large models take seconds: states looked at, orders placed, and pairs of buffers in all.
@@ -29,25 +27,21 @@ MOST_TRIED = 4
 MOST_PAIRS = 12_000_000
 
 
-def reorder_operators(model: Any) -> int:
-    """Reorder the operators of a ``ModelT`` in place where that lowers the predicted head; returns 1 if it does, or 0.
+def reorder_operators(graph: Graph) -> int:
+    """Reorder a main graph's operators in place where that lowers the predicted head; returns 1 if it does, or 0.
 
     A model with variables or a memory plan of its own is left as it is.
     """
-    if not is_plain(model):
+    if not is_plain(graph):
         return 0
-    graph = graph_of(model)
-    operators = model.subgraphs[0].operators
 
     def cost(order: tuple[int, ...]) -> tuple[int, int]:
-        trial = light_copy(model)
-        trial.subgraphs[0].operators = [trial.subgraphs[0].operators[i] for i in order]
-        return cost_with_tiles(trial)[0], _placed(graph, order)
+        return cost_with_tiles(_in_order(graph, order))[0], _placed(graph, order)
 
     order = min(good_orders(graph), key=cost)  # of equals the first: the order as it is
-    if order == tuple(range(len(operators))):
+    if order == tuple(range(len(graph.operators))):
         return 0
-    model.subgraphs[0].operators = [operators[i] for i in order]
+    graph.take_over(_in_order(graph, order))
     return 1
 
 

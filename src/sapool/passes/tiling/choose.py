@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.persistent import tail_bytes
@@ -16,11 +15,10 @@ from sapool.passes.tiling.costs import extra_macs, extra_tail, tile_bytes
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import run_unrolled
-from sapool.tflite import Graph, macs_of
-from sapool.tflite.read import graph_of
+from sapool.tflite import Graph, count_macs
 
 Form = Literal["loop", "unrolled"]
-FORMS: dict[Form, Callable[[Any, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}
+FORMS: dict[Form, Callable[[Graph, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}
 
 # More rows or columns of tiles save little more and overlap ever more.
 _MOST_PARTS = 16
@@ -80,7 +78,7 @@ class _Way:
 
 
 def choose_tiling(
-    model: Any, *, most_extra_macs: float = 0.2, least_saving: float = 0.02, form: Form = "loop"
+    graph: Graph, *, most_extra_macs: float = 0.2, least_saving: float = 0.02, form: Form = "loop"
 ) -> TilingChoice | None:
     """Choose the segments and tiles with the least arena.
 
@@ -89,7 +87,7 @@ def choose_tiling(
     multiply-accumulates are built and predicted to the byte; the least head and tail together wins.
 
     Args:
-        model: a ``ModelT``; it is not changed.
+        graph: a main graph; it is not changed.
         most_extra_macs: extra multiply-accumulates allowed, as a fraction of the network's.
         least_saving: the fraction of head and tail that must be saved to be worth a slower network.
         form: ``"loop"``, or ``"unrolled"`` where the runtime has no WHILE or DYNAMIC_UPDATE_SLICE.
@@ -97,34 +95,18 @@ def choose_tiling(
     Returns:
         The choice, or None where none helps, or where the file has control flow or given offsets already.
     """
-    graph = graph_of(model)
     if graph.subgraphs or graph.offline:
         return None
-    macs = sum(macs_of(graph, op) for op in graph.operators)
+    macs = count_macs(graph)
     head, tail = _predict(graph)
     best: TilingChoice | None = None
-    for way in _cheapest_ways(graph, TileableNetwork(model), form, int(macs * most_extra_macs)):
-        tiled = copy_structure(model)
+    for way in _cheapest_ways(graph, TileableNetwork(graph), form, int(macs * most_extra_macs)):
+        tiled = graph.copy()
         FORMS[form](tiled, way.grids)
-        sizes = _predict(graph_of(tiled))
+        sizes = _predict(tiled)
         if best is None or sum(sizes) < best.total_bytes:
             best = TilingChoice(way.grids, way.macs, macs, *sizes, head + tail)
     return best if best is not None and best.total_bytes <= (1 - least_saving) * (head + tail) else None
-
-
-def tiled_total_bytes(model: Any, *, most_extra_macs: float = 0.2) -> int:
-    """Return the predicted head and tail of a ``ModelT`` once it is tiled, or as it is where tiling does not help.
-
-    For rewrites that pay only after tiling: a stem's large map hides what they save.
-    """
-    choice = choose_tiling(model, most_extra_macs=most_extra_macs)
-    return choice.total_bytes if choice is not None else sum(_predict(graph_of(model)))
-
-
-def copy_structure(model: Any) -> Any:
-    """Copy a ``ModelT`` so that the copy can be rewritten; the constants themselves are shared."""
-    memo = {id(buffer): buffer for buffer in model.buffers}
-    return copy.deepcopy(model, memo)
 
 
 def _predict(graph: Graph) -> tuple[int, int]:

@@ -30,8 +30,6 @@ from sapool.predict.lowering.builder import as_file
 from sapool.predict.search.predictor import Predictor
 from sapool.predict.search.space import AXES, Choice, Space, stride_choices
 from sapool.tflite import Graph, macs_of
-from sapool.tflite.read import graph_of
-from sapool.tflite.write import model_of
 
 # A plan that needs more than so many budgets as converted is not looked at again: tiles save no more.
 _MOST_OVER = 3
@@ -284,9 +282,9 @@ class _Search:
         return tiled and max(others, default=0.0) <= 1
 
     def _exported(self, choice: Choice, plan: PoolingPlan) -> Graph:
-        file = model_of(as_file(self._predictors[choice.size].graph(plan)))
+        file = as_file(self._predictors[choice.size].graph(plan))
         apply_file_passes(file, tuple(FILE_PASSES))
-        return graph_of(file)
+        return file
 
     def predict(self, choice: Choice) -> PlanCandidate | None:
         """Return a choice's plan and what it needs, or None where it is impossible."""
