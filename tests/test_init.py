@@ -18,6 +18,7 @@ PUBLIC = {
     "optimize_tflite", "profile_memory", "search_plans", "CompareConfig", "Comparison", "compare", "DetectionRecord",
     "evaluate_results", "load_boxes", "make_detector", "plan_backbone", "PruneRecord", "Pruned", "load_pruned",
     "prune_channels", "save_pruned", "Tuned", "TuneRecord", "prune_and_tune", "DataSplits", "Hardware", "read_recipe",
+    "ArenaSize", "Budget", "Needs",
 }  # fmt: skip
 
 

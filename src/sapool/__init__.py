@@ -14,6 +14,9 @@ from sapool.base.extras import explain_missing
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sapool.base.arena import ArenaSize as ArenaSize
+    from sapool.base.budget import Budget as Budget
+    from sapool.base.budget import Needs as Needs
     from sapool.base.records import ArenaRecord as ArenaRecord
     from sapool.base.records import DownsamplingSite as DownsamplingSite
     from sapool.base.records import ExportRecord as ExportRecord
@@ -85,6 +88,8 @@ if TYPE_CHECKING:
     from sapool.workflows.fit import fit as fit
 
 _HOMES = {
+    "sapool.base.arena": ("ArenaSize",),
+    "sapool.base.budget": ("Budget", "Needs"),
     "sapool.networks.authors": ("from_authors",),
     "sapool.workflows.compare": ("CompareConfig", "Comparison", "compare"),
     "sapool.detection": ("DetectionRecord", "evaluate_results", "load_boxes", "make_detector", "plan_backbone"),

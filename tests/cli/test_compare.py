@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sapool.cli import app
 from sapool.cli.compare import parse_variant
 from sapool.training import read_recipe
-from tests.cli.test_cli import run
+from tests.cli.commands import run
 
 QUICK = ("--input-size", "32", "--epochs", "1", "--batch-size", "250")
 

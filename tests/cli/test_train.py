@@ -151,7 +151,7 @@ def test_export_takes_the_folder(finished: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_is_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "sapool.cli", "train", *QUICK, "--epochs", "20", "--out", str(tmp_path / "run")]
+    arguments = [sys.executable, "-m", "sapool", "train", *QUICK, "--epochs", "20", "--out", str(tmp_path / "run")]
     running = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file() and time.monotonic() < deadline:

@@ -8,13 +8,7 @@ from torch import Tensor
 
 from sapool.detection import DETECTORS, make_detector, plan_backbone
 from sapool.networks.load import load_model
-
-
-def tiny(kind: str, strides: tuple[int, ...] | None = None, size: Any = 128, **kwargs: Any) -> Any:
-    backbone = load_model("sapool:tiny", 3)
-    plan = None if strides is None else plan_backbone(backbone, 128, "self_attentive", strides)
-    small = {"fpn_channels": 16} if kind in ("fasterrcnn", "retinanet") else {}
-    return make_detector(kind, backbone, 3, image_size=size, plan=plan, **small, **kwargs)
+from tests.detection.networks import tiny
 
 
 def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
@@ -81,12 +75,6 @@ def test_default_boxes_spread_over_the_map_that_comes_out() -> None:
         ).reshape(-1, 2)
         torch.testing.assert_close(centres, expected)
         torch.testing.assert_close(first[0, 2] - first[0, 0], torch.tensor(min(3.0 * stride, 40.0)))
-
-
-def test_ssdlite_adds_levels_down_to_one_cell() -> None:
-    # 320 px: 40 cells at stride 8, then 20, 10, 5, 3, 2 ... as far as channels are given
-    assert tiny("ssdlite", size=320).backbone.strides == (8, 16, 32, 64, 128, 256)
-    assert tiny("ssdlite", size=32).backbone.strides == (8, 16, 32)
 
 
 def test_sizes_are_height_and_width() -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sapool.detection import ScatteredBoxes, load_boxes, make_target, write_coco
-from sapool.detection.boxes import without_crowds
+from sapool.detection import ScatteredBoxes, load_boxes, write_coco
 
 
 def folder(root: Path, splits: dict[str, int]) -> Path:
@@ -79,12 +78,3 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         load_boxes("scattered-digits", train_images=0)
     with pytest.raises(ValueError, match=r"one annotations/instances_val\*\.json, found none"):
         load_boxes(str(folder(tmp_path, {"train": 1})))
-
-
-def test_crowds_are_left_out_with_all_that_belongs_to_them() -> None:
-    target = make_target([(0, 0, 2, 2), (1, 1, 4, 5), (2, 2, 3, 3)], [1, 2, 3], 7, [0, 1, 0])
-    kept = without_crowds(target)
-    assert kept["boxes"].tolist() == [[0, 0, 2, 2], [2, 2, 3, 3]]
-    assert kept["labels"].tolist() == [1, 3]
-    assert kept["area"].tolist() == [4, 1]
-    assert int(kept["image_id"]) == 7

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sapool.base.budget import Budget
 from sapool.memory.boards import BOARDS, Board, board_of, boards_table, budget_of, get_board
 from sapool.memory.targets import TARGETS, get_target
 
@@ -90,6 +91,14 @@ def test_eight_bit_boards_have_no_budget(name: str):
 
 def test_flash_too_small_for_the_runtime_leaves_nothing():
     assert budget_of("bluepill")[1] == 0
+    with pytest.raises(ValueError, match=r"board bluepill: interpreter and kernels leave nothing of its 65,536 bytes"):
+        _ = get_board("bluepill").budget
+
+
+def test_a_board_is_a_budget():
+    assert get_board("nano33ble").budget == Budget(*budget_of("nano33ble"))
+    with pytest.raises(ValueError, match="does not run on its 8-bit AVR core"):
+        _ = get_board("uno").budget
 
 
 def test_table_lists_all_smallest_first():

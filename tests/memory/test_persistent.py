@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +9,10 @@ from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, unknown_k
 from sapool.memory.planners import aligned
 from sapool.tflite import Graph, read_graph
 from tests.graphs import make_operator, make_tensor, with_operators
-from tests.memory.control_flow import control_flow
 from tests.memory.handmade import build
 from tests.memory.single_operators import everything
 
 GRAPHS = {name: read_graph(build(graph)) for name, graph in everything().items()}
-ALL = GRAPHS | {f"cf_{name}": read_graph(build(*graphs)) for name, graphs in control_flow().items()}
-TAILS = Path(__file__).with_name("tails_on_wasm32.json")
 
 
 def test_a_relu_keeps_the_sum_of_its_pieces() -> None:
@@ -50,19 +45,6 @@ def test_a_relu_in_a_firmware_is_the_sum_of_its_pieces() -> None:
     described = 40 + 12 + 8
     one = aligned(data + 4) + described
     assert firmware_tail_bytes(GRAPHS["RELU_int8"]) == aligned(one + 4) + described
-
-
-def test_every_32_bit_tail_is_what_the_benchmark_program_measures() -> None:
-    measured = json.loads(TAILS.read_text())["tails"]
-    assert len(measured) >= 350
-    predicted = {name: tail_bytes(graph, pointer_bytes=4) for name, graph in ALL.items() if name in measured}
-    assert predicted == measured
-
-
-def test_a_firmware_spares_what_was_measured_on_a_device() -> None:
-    """2,128 bytes on an ESP32, whatever the model (mcufit 0.5.2); alignment may take 16 of them."""
-    spared = {tail_bytes(graph, 4) - firmware_tail_bytes(graph) for name, graph in GRAPHS.items()}
-    assert spared == {2112, 2128}
 
 
 def test_a_firmware_keeps_room_for_the_models_own_variables() -> None:
@@ -100,6 +82,9 @@ def test_planning_lists_every_tensor_once_more() -> None:
         return Graph(tensors, operators, (0,), (length,))
 
     assert setup_bytes(chain(90)) - setup_bytes(chain(40)) == 50 * (32 + 40)
+    # On a 32-bit core a buffer's life has two shorter words; a scratch buffer more is a request, too.
+    assert setup_bytes(chain(90), 4) - setup_bytes(chain(40), 4) == 50 * (24 + 40)
+    assert setup_bytes(chain(90), 4, more_scratch=3) - setup_bytes(chain(90), 4) == 3 * (12 + 24 + 40)
 
 
 def test_another_pointer_is_refused() -> None:

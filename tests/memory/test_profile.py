@@ -8,9 +8,7 @@ from torch import nn
 
 from sapool.export import export_int8, measure_arena
 from sapool.memory import MemoryProfile, buffers_of, lower_bound, profile_graph, profile_tflite
-from sapool.passes.file.offline_plan import drop_plan
-from sapool.tflite import Graph, read_graph
-from sapool.tflite.file import TfliteError, pack, parse
+from sapool.tflite import Graph, TfliteError, read_graph, write_graph
 from tests.conftest import images, pooled_net
 from tests.graphs import make_operator, make_tensor
 from tests.memory.control_flow import control_flow
@@ -78,9 +76,9 @@ def test_a_profile_says_what_is_alive_where(exported: Path) -> None:
 
 def without_plan(path: Path) -> bytes:
     """The same file for the runtime's own planner."""
-    model = parse(path.read_bytes())
-    drop_plan(model)
-    return pack(model)
+    graph = read_graph(path)
+    graph.set_offline(None)
+    return write_graph(graph)
 
 
 def test_a_profile_survives_json(exported: Path) -> None:

@@ -1,12 +1,13 @@
 """Verdicts: what is compared with what, at the very byte, and what is said."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from sapool.memory.boards import BOARDS, Board, get_board
 from sapool.memory.persistent import tail_bytes
-from sapool.memory.profile import profile_graph
+from sapool.memory.profile import MemoryProfile, profile_graph
 from sapool.memory.targets import get_target
 from sapool.memory.verdict import TargetMemory, profile_for_target, verdict
 from sapool.tflite import Graph
@@ -32,7 +33,7 @@ def network() -> Graph:
 
 
 def memory(total: int, target: str = "cortex-m4") -> TargetMemory:
-    return TargetMemory(target, total, 0, total, 0)
+    return TargetMemory(target=target, head_bytes=total, tail_bytes=0, scratch_bytes=0)
 
 
 def test_cmsis_head_holds_the_convolutions_patches():
@@ -72,6 +73,24 @@ def test_fits_to_the_last_byte_of_ram_and_flash():
     assert not verdict(memory(ram), flash + 1, board).fits
 
 
+@pytest.mark.parametrize("of", [profile_graph, lambda graph: profile_for_target(graph, "riscv")])
+def test_the_arena_that_planning_needs_is_judged(of: Callable[[Graph], MemoryProfile | TargetMemory]):
+    # ninety additions of 16 bytes: the planner's lists are larger than the head
+    tensors = tuple(make_tensor(f"t{i}", (1, 16)) for i in range(91))
+    steps = tuple(make_operator("ADD", (i, i), (i + 1,)) for i in range(90))
+    found = of(Graph(tensors, steps, (0,), (90,)))
+    tail, setup = (
+        (found.tail_bytes, found.setup_bytes)
+        if isinstance(found, TargetMemory)
+        else (found.tail_bytes_32bit, found.setup_bytes_32bit)
+    )
+    assert setup > found.head_bytes
+    board = replace(get_board("nano33ble"), target=get_target("riscv"))
+    for short, fits in ((0, True), (1, False)):
+        judged = verdict(found, FILE, replace(board, reserved_ram_bytes=0, ram_bytes=tail + setup - short))
+        assert (judged.fits, judged.ram_needed_bytes) == (fits, tail + setup)
+
+
 def test_what_a_verdict_says():
     fits = verdict(memory(200 * 1024), FILE, "nano33ble")
     assert (fits.board, fits.target) == ("nano33ble", "cortex-m4")
@@ -91,8 +110,8 @@ def test_a_verdict_names_what_a_leaner_firmware_spares():
         "does not fit: 2128 bytes of RAM short (215120 needed, 212992 available); "
         "a firmware that records no allocations and has no resource variables needs 2128 bytes of RAM less"
     )
-    assert "less" not in verdict(replace(spared, total_bytes=212992), FILE, "nano33ble").reason
-    assert verdict(replace(spared, total_bytes=212992 + 2129), FILE, "nano33ble").reason.endswith("available)")
+    assert "less" not in verdict(replace(spared, head_bytes=212992), FILE, "nano33ble").reason
+    assert verdict(replace(spared, head_bytes=212992 + 2129), FILE, "nano33ble").reason.endswith("available)")
 
 
 def test_what_is_spared_is_the_same_for_every_kernel():

@@ -76,10 +76,15 @@ def test_json_round_trip(tiny: nn.Module) -> None:
     plan = sapool.make_plan(tiny, (3, 48, 64), strides=[4, 2, 2, 1])
     assert PoolingPlan.from_json(plan.to_json()) == plan
     for text, said in {
-        "{": "not a pooling plan: Expecting",
-        "[]": "not a pooling plan: an object expected, got a list",
+        "{": "not a pooling plan: not JSON: Expecting",
+        "[]": r"not a pooling plan: it must be an object with the keys of a PoolingPlan, got \[\]",
         "{}": "not a pooling plan: it has no input_size, sites",
-        '{"sites": [{"x": 1}], "input_size": [3, 4, 4]}': "not a pooling plan: .*'x'",
+        '{"sites": [{"x": 1}], "input_size": [3, 4, 4]}': r"not a pooling plan: unknown key 'sites\[0\]\.x'",
+        '{"input_size": [3, 32.9, 32], "sites": []}': r"input_size\[1\] must be a whole number, got 32.9",
+        '{"input_size": [3, 1e999, 32], "sites": []}': r"input_size\[1\] must be a finite number, got inf",
+        '{"input_size": [3, Infinity, 32], "sites": []}': "not JSON: Infinity is no number of it",
+        '{"input_size": [3, 99999999, 32], "sites": []}': "each of input_size must be 1 to 65536",
+        "[" * 100_000: "nested deeper than 60 levels",
         '{"sites": []}': "not a pooling plan: it has no input_size",
     }.items():
         with pytest.raises(ValueError, match=said):

@@ -140,15 +140,6 @@ def test_a_trimmed_pool_is_as_wide_as_a_new_one(heads: int, ratio: float) -> Non
     pool.load_state_dict(pool.state_dict())
 
 
-def test_the_strongest_embeddings_stay() -> None:
-    pool: Any = create_pool("self_attentive", 8, 2, num_heads=2, position=None)
-    with torch.no_grad():
-        pool.embed.weight.mul_(torch.tensor([1.0, 9, 1, 9, 9, 1, 9, 1]).view(-1, 1, 1, 1))
-    strong = pool.embed.weight[[1, 3, 4, 6]].detach()
-    trim_pool(Trimmer(lambda *_: None), pool, [0, 1, 2, 3])
-    torch.testing.assert_close(pool.embed.weight, strong[:, :4])
-
-
 def test_only_pools_have_rules() -> None:
     assert rule_of(nn.Conv2d(3, 4, 1)) is None
     assert rule_of(create_pool("strided", 4, 2)) is None  # a convolution: its input and output are independent

@@ -11,7 +11,7 @@ from torch import nn
 
 from sapool.layers import POOLS
 from sapool.pruning import Pruned, load_pruned, prune_channels, save_pruned
-from tests.pruning.test_prune import SIZE, network
+from tests.pruning.networks import SIZE, network
 
 
 @pytest.fixture(scope="module")

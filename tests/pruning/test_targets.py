@@ -4,30 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sapool.predict.profile import profile_memory
 from sapool.pruning import prune_channels
 from sapool.pruning.costs import count_macs
-from sapool.pruning.sensitivity import place_of
-from tests.pruning.test_prune import SIZE, check, network
-
-
-class Hourglass(nn.Module):
-    """Its peak is where it is wide and shallow; its parameters are where it is small and deep."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wide = nn.Conv2d(3, 32, 3, 2, 1)
-        self.narrow = nn.Conv2d(32, 32, 3, 4, 1)
-        self.deep = nn.Conv2d(32, 256, 3, 2, 1)
-        self.deeper = nn.Conv2d(256, 256, 3, 1, 1)
-        self.classifier = nn.Linear(256, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.narrow(torch.relu(self.wide(x))))
-        x = torch.relu(self.deeper(torch.relu(self.deep(x))))
-        return self.classifier(x.mean((2, 3)))
+from tests.pruning.networks import SIZE, Hourglass, check, network
 
 
 def widths(pruned: Any) -> dict[str, tuple[int, int]]:
@@ -94,12 +76,6 @@ def test_macs(steps: int) -> None:
     assert all(macs > after for macs in seen)
 
 
-def test_macs_are_counted_by_hand() -> None:
-    wide, narrow = 32 * 32 * 32 * 3 * 9, 8 * 8 * 32 * 32 * 9
-    deep = 4 * 4 * 256 * 32 * 9 + 4 * 4 * 256 * 256 * 9
-    assert count_macs(Hourglass(), (3, 64, 64)) == wide + narrow + deep + 256 * 10
-
-
 @pytest.mark.slow
 def test_an_arena_with_pools_and_with_tiles() -> None:
     for model, passes in ((network(pool="self_attentive"), "none"), (network(), "all")):
@@ -108,8 +84,3 @@ def test_an_arena_with_pools_and_with_tiles() -> None:
         check(model, pruned)
         assert profile_memory(pruned.model, SIZE, passes=passes).total_bytes <= 0.85 * start
         assert pruned.record.settings["passes"] == passes
-
-
-@pytest.mark.parametrize(("name", "place"), [("a.b;12", 12), (";3", 3), ("a;9;tile", 9), ("slice", -1), ("a.12", -1)])
-def test_places(name: str, place: int) -> None:
-    assert place_of(name) == place

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sapool.training import Hardware, TrainConfig, train
-from tests.training.test_classification import StopAfter, StopError
+from tests.training.broken import StopAfter, StopError
 from tests.training.tiny import EVERYTHING, blobs, network
 
 

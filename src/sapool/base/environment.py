@@ -19,6 +19,8 @@ _PACKAGES = (
     "ai-edge-quantizer",
     "ai-edge-litert",
     "tflite-micro",
+    "ziglang",
+    "unicorn",
 )
 
 

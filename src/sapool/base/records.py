@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from sapool.base.arena import ArenaSize, as_plain
+from sapool.base.budget import Budget, Needs
+from sapool.base.quoting import one_line, quote
+from sapool.base.reading import build, parse_record
+
 Size = tuple[int, int]
+MOST_PIXELS = 65_536  # of a side: what no image and no map of this library reaches
 
 
 @dataclass(frozen=True)
@@ -59,18 +66,19 @@ class SitePlan:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check what a file may get wrong.
+        """Check the strides; lists among the keywords become tuples, which JSON does not have.
 
         Raises:
-            ValueError: a value of another type or out of its range.
+            ValueError: a stride under 1, or larger than any map.
         """
         for name in ("conv_stride", "pool_stride"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} of {self.site} must be a whole number of at least 1, got {value!r}")
-        texts = (self.site, self.pool, self.placement)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.kwargs, dict):
-            raise ValueError(f"site, pool and placement must be texts and kwargs a mapping, got {self}")
+            if type(value) is not int or not 1 <= value <= MOST_PIXELS:
+                raise ValueError(
+                    f"{name} of {quote(self.site)} must be a whole number, 1 to {MOST_PIXELS}, got {quote(value)}"
+                )
+        pairs = {key: tuple(value) for key, value in self.kwargs.items() if isinstance(value, list)}
+        object.__setattr__(self, "kwargs", self.kwargs | pairs)
 
     @property
     def reduction(self) -> int:
@@ -84,6 +92,18 @@ class PoolingPlan:
 
     input_size: tuple[int, int, int]
     sites: tuple[SitePlan, ...]
+
+    def __post_init__(self) -> None:
+        """Check the size and the names.
+
+        Raises:
+            ValueError: a side under 1 or larger than any image, or a site named twice.
+        """
+        if not all(1 <= side <= MOST_PIXELS for side in self.input_size):
+            raise ValueError(f"each of input_size must be 1 to {MOST_PIXELS}, got {quote(self.input_size)}")
+        names = [site.site for site in self.sites]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a site is named twice: {one_line(', '.join(names), 200)}")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -102,20 +122,9 @@ class PoolingPlan:
             ValueError: the text is not a plan; the message says which part.
         """
         try:
-            data = json.loads(text)
-            if not isinstance(data, dict):
-                raise TypeError(f"an object expected, got a {type(data).__name__}")
-            if missing := {"sites", "input_size"} - data.keys():
-                raise ValueError(f"it has no {', '.join(sorted(missing))}")
-            sites = tuple(SitePlan(**site) for site in data["sites"])
-            for site in sites:  # JSON has no tuples: a pair comes back as a list
-                site.kwargs.update({k: tuple(v) for k, v in site.kwargs.items() if isinstance(v, list)})
-            channels, height, width = (int(n) for n in data["input_size"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            return parse_record(cls, text)
+        except ValueError as error:
             raise ValueError(f"not a pooling plan: {error}") from None
-        if len({site.site for site in sites}) != len(sites):
-            raise ValueError(f"not a pooling plan: a site is named twice: {', '.join(site.site for site in sites)}")
-        return cls((channels, height, width), sites)
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class ArenaRecord:
     Attributes:
         head_bytes: activations and scratch.
         tail_bytes: persistent data.
-        total_bytes: head + tail.
+        total_bytes: head + tail: what is in use while the model runs.
         flash_bytes: size of the ``.tflite`` file.
         operators: operator names in the file, each once, sorted.
         interpreter: package and version that was measured with.
@@ -142,22 +151,36 @@ class ArenaRecord:
     setup_bytes: int = 0
 
     @property
+    def size(self) -> ArenaSize:
+        """Head, tail and set-up alone."""
+        return ArenaSize(self.head_bytes, self.tail_bytes, self.setup_bytes)
+
+    @property
     def arena_bytes(self) -> int:
-        """The least arena that runs the model: the tail, and the head or what is needed to plan it."""
-        return self.tail_bytes + max(self.head_bytes, self.setup_bytes)
+        """The least arena that runs the model, the figure that is held against a RAM budget."""
+        return self.size.arena_bytes
+
+    @property
+    def needs(self) -> Needs:
+        """What is held against a budget."""
+        return Needs(ram_bytes=self.arena_bytes, flash_bytes=self.flash_bytes)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ArenaRecord:
-        """Build a record from what JSON made of one."""
-        return cls(**{**data, "operators": tuple(data["operators"])})
+    def from_dict(cls, data: Mapping[str, Any]) -> ArenaRecord:
+        """Build a record from what JSON made of one.
+
+        Raises:
+            ValueError: it is none; the message says which key.
+        """
+        return build(cls, data)
 
     def budget_share(self, ram_bytes: int, flash_bytes: int | None = None) -> float:
         """Return the larger of arena / RAM budget and file / flash budget: at most 1 where the model fits."""
-        return max(self.arena_bytes / ram_bytes, 0.0 if flash_bytes is None else self.flash_bytes / flash_bytes)
+        return Budget(ram_bytes, flash_bytes).largest_share(self)
 
     def fits(self, ram_bytes: int, flash_bytes: int | None = None) -> bool:
-        """Whether the arena is within the RAM budget and the file within the flash budget."""
-        return self.arena_bytes <= ram_bytes and (flash_bytes is None or self.flash_bytes <= flash_bytes)
+        """Whether the arena is within the RAM budget and the file within the flash budget; see :class:`Budget`."""
+        return Budget(ram_bytes, flash_bytes).fits(self)
 
 
 @dataclass(frozen=True)
@@ -218,7 +241,7 @@ class RunRecord:
         fits: whether arena and file are within the budgets and TFLM computes what LiteRT computes.
         head_bytes: activations and scratch in TFLM's arena.
         tail_bytes: persistent data in it.
-        total_bytes: head + tail: what is held against the RAM budget.
+        total_bytes: head + tail.
         flash_bytes: the file: what is held against the flash budget.
         macs: multiply-accumulates of one inference.
         parameters: trained numbers of the float network.
@@ -230,9 +253,9 @@ class RunRecord:
         parity_images: how many images that was measured on.
         best_epoch: chosen on validation.
         train_seconds: time spent training.
-        tried: the ladder's rungs in order: strides and arena total in bytes, on random weights.
+        tried: the ladder's rungs in order: strides and arena in bytes, on random weights.
         export: how the file was made.
-        arena: how it was measured.
+        arena: what was measured.
         config: the whole configuration of the ``fit`` or of the comparison's run.
         environment: versions, device, commit.
         latency_ms: median time of one inference on LiteRT, one thread, on ``latency_device``, in milliseconds.
@@ -265,6 +288,16 @@ class RunRecord:
     latency_ms: float | None = None
     latency_device: str = ""
 
+    @property
+    def arena_bytes(self) -> int:
+        """The least arena that runs the model: what is held against the RAM budget."""
+        return self.arena.arena_bytes
+
+    @property
+    def needs(self) -> Needs:
+        """What is held against a budget."""
+        return replace(self.arena.needs, macs=self.macs)
+
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
         """Read a record that :func:`record_to_json` wrote.
@@ -273,15 +306,8 @@ class RunRecord:
             ValueError: the text is no such record.
         """
         try:
-            data = json.loads(text)
-            data["plan"] = PoolingPlan.from_json(json.dumps(data["plan"]))
-            data["arena"] = ArenaRecord.from_dict(data["arena"])
-            data["export"] = data["export"] and ExportRecord(
-                **{**data["export"], "passes": tuple(data["export"]["passes"])}
-            )
-            data["strides"], data["tried"] = tuple(data["strides"]), tuple(data["tried"])
-            return cls(**data)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            return parse_record(cls, text)
+        except ValueError as error:
             raise ValueError(f"not a run's record: {error}") from None
 
 
@@ -334,5 +360,5 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 
 
 def record_to_json(record: Any) -> str:
-    """Return any record of this module as indented JSON text."""
-    return json.dumps(asdict(record), indent=2)
+    """Return any record as indented JSON text, the sums of its arenas beside their parts."""
+    return json.dumps(as_plain(record), indent=2)

@@ -10,11 +10,12 @@ try:
     import typer
     from typer.exceptions import TyperException
 
-    from sapool.cli.console import DONE, INTERRUPTED, MISTAKE, NOTHING_FITS, messages, parse_size
+    from sapool.cli.console import DONE, INTERRUPTED, MISTAKE, NOTHING_FITS, messages
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
 from sapool.base.extras import explain_missing
+from sapool.base.sizes import parse_size
 from sapool.cli.compare import compare
 from sapool.cli.data import data
 from sapool.cli.data_make import make

@@ -1,4 +1,4 @@
-"""``python -m sapool.cli``."""
+"""``python -m sapool.cli``: what ``python -m sapool`` is too."""
 
 from sapool.cli import main
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,29 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sapool.base.sizes import parse_size
+
 if TYPE_CHECKING:
     from sapool.base.records import PoolingPlan
 
 DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
-_UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
 _WIDTH_OF_A_FILE = 132
 
 messages = Console(stderr=True, highlight=False)
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that ``131072``, ``128KiB``, ``128kB`` or ``1MiB`` stands for.
-
-    Raises:
-        ValueError: anything else.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if not found or found[2] not in _UNITS:
-        raise ValueError(f"not a size: {text!r}; write bytes (131072), KiB or MiB (1024), kB or MB (1000): 128KiB")
-    count = int(float(found[1]) * _UNITS[found[2]])
-    if count < 1:
-        raise ValueError(f"a size must be at least 1 byte, got {text!r}")
-    return count
 
 
 def names_in(text: str) -> tuple[str, ...]:

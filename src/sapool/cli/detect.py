@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     INTERRUPTED,
     AsJson,
@@ -17,7 +18,6 @@ from sapool.cli.console import (
     check_free,
     messages,
     names_in,
-    parse_size,
     print_table,
     read_plan,
     read_text,
@@ -74,7 +74,7 @@ def train(
 
     The same command again goes on where an interrupted or killed one stopped; a finished run is read back. The folder
     gets weights.safetensors, record.json, results-test.json (COCO's format), backbone.tflite, logs/ and checkpoints/.
-    Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.cli.
+    Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.
 
     Example: sapool detect train --pool self_attentive --out runs/detector
 

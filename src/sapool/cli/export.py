@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     DONE,
     NOTHING_FITS,
@@ -20,7 +21,6 @@ from sapool.cli.console import (
     InputSize,
     check_free,
     messages,
-    parse_size,
     print_table,
     read_plan,
 )

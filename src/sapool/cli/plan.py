@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     DONE,
     NOTHING_FITS,
@@ -21,7 +22,6 @@ from sapool.cli.console import (
     check_free,
     messages,
     names_in,
-    parse_size,
     print_table,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
     INTERRUPTED,
     AsJson,
@@ -19,7 +19,6 @@ from sapool.cli.console import (
     Terminal,
     messages,
     names_in,
-    parse_size,
     print_table,
     read_plan,
 )
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from sapool.pruning import PruneRecord
     from sapool.pruning.importance import Batches
 
-_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
 
 
@@ -144,18 +142,6 @@ def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
     _show(PruneRecord.from_json(json.dumps(record["prune"])), request.run)
     _show_tuning(record["tuning"])
     sys.stdout.write(f"go on with: sapool export {out} --out model.tflite\n")
-
-
-def parse_count(text: str) -> int:
-    """Return the number that ``300000``, ``300k``, ``10M`` or ``1.5G`` stands for.
-
-    Raises:
-        ValueError: anything else.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)\s*", text)
-    if not found or (count := int(float(found[1]) * _FACTORS[found[2]])) < 1:
-        raise ValueError(f"not a count: {text!r}; write 300000, 300k, 10M or 1.5G")
-    return count
 
 
 def _network(

@@ -88,7 +88,7 @@ def train(
 
     The same command again goes on where an interrupted or killed one stopped, and gives the result of an unbroken
     run; a finished one is read back. The folder gets weights.safetensors, plan.json, record.json, logs/ and
-    checkpoints/. Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.cli.
+    checkpoints/. Several accelerators: the same command behind torchrun --nproc-per-node N -m sapool.
 
     Example: sapool train --epochs 10 --pool avg --out runs/first
 

@@ -93,7 +93,7 @@ class DetectConfig(TrainConfig):
         return replace(self, warmup_epochs=share, warmup_steps=0)
 
 
-_BOOK = RecipeBook(Path(__file__).parent / "recipes", DetectConfig, names=("augment", "classes"))
+_BOOK = RecipeBook(Path(__file__).parent / "recipes", DetectConfig)
 DETECTION_RECIPES = _BOOK.recipes
 
 

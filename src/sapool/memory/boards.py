@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.base.budget import Budget
 from sapool.base.suggest import suggest
 from sapool.memory.targets import TARGETS, Target, check_memory, read_data
 
@@ -57,6 +58,25 @@ class Board:
     def available_flash_bytes(self) -> int:
         """Flash that interpreter and kernels leave, 0 where they do not fit: room for the model and the application."""
         return max(0, self.flash_bytes - self.target.reserved_flash_bytes)
+
+    @property
+    def budget(self) -> Budget:
+        """RAM for an arena and flash for a ``.tflite``: what the board leaves.
+
+        Raises:
+            ValueError: TensorFlow Lite Micro does not run on it, or leaves no flash.
+        """
+        self.check_runs()
+        if not self.available_flash_bytes:
+            raise ValueError(
+                f"board {self.name}: interpreter and kernels leave nothing of its {self.flash_bytes:,} bytes of flash"
+            )
+        return Budget(self.available_ram_bytes, self.available_flash_bytes)
+
+    def check_runs(self) -> None:
+        """Raise a ValueError if TensorFlow Lite Micro does not run on the board."""
+        if self.target.kernels == "none":
+            raise ValueError(f"board {self.name}: TensorFlow Lite Micro does not run on its {self.target.core} core")
 
 
 def _board(name: str, row: Mapping[str, Any]) -> Board:
@@ -112,14 +132,13 @@ def board_of(target: Target) -> Board:
 
 
 def budget_of(name: str) -> tuple[int, int]:
-    """Return the bytes of RAM for an arena and of flash for a ``.tflite`` that a board leaves.
+    """Return the bytes of RAM for an arena and of flash for a ``.tflite`` that a board leaves; see ``Board.budget``.
 
     Raises:
         ValueError: there is no board of that name, or TensorFlow Lite Micro does not run on it.
     """
     board = get_board(name)
-    if board.target.kernels == "none":
-        raise ValueError(f"board {board.name}: TensorFlow Lite Micro does not run on its {board.target.core} core")
+    board.check_runs()
     return board.available_ram_bytes, board.available_flash_bytes
 
 

@@ -14,8 +14,10 @@ from sapool.memory.planners import ALIGNMENT
 from sapool.memory.scratch import scratch_sizes
 from sapool.tflite import Graph, Operator, Tensor
 
-# While it sets a model up: a request for scratch, the slots kept free for an operator's own, a buffer's life and plan.
-_REQUEST, _FREE_REQUESTS, _LIFE, _PLAN = 16, 12, 32, 40
+# While it sets a model up, for 8-byte and 4-byte pointers: a request for scratch, and a buffer's life.
+_REQUEST, _LIFE = {8: 16, 4: 12}, {8: 32, 4: 24}
+# The requests that are kept free for an operator's own, and the planner's lists of a buffer: integers only.
+_FREE_REQUESTS, _PLAN = 12, 40
 _INT32 = 4
 _SOFTMAX_TABLE = 513 * 2  # of 16-bit entries
 
@@ -95,25 +97,31 @@ def _tail(graph: Graph, layout: Layout) -> int:
     return -address
 
 
-def setup_bytes(graph: Graph) -> int:
+def setup_bytes(graph: Graph, pointer_bytes: int = 8, more_scratch: int = 0) -> int:
     """Return an upper bound of the head's room, in bytes, that the runtime needs before it has planned the head.
 
     First each kernel describes its inputs and outputs there, at most twice; then the planner keeps its lists there. A
     model of many small tensors needs more of it than its head has: an arena must hold the tail and the larger of both.
+
+    Args:
+        graph: the model.
+        pointer_bytes: 8 for the PyPI wheel, 4 for a 32-bit core.
+        more_scratch: scratch buffers that the kernels ask for beyond TFLM's reference kernels.
     """
+    layout = _LAYOUTS[pointer_bytes]
     operators = [(one, operator) for one in graph.graphs for operator in one.operators]
-    scratch = sum(len(scratch_sizes(one, operator)) for one, operator in operators)
+    scratch = sum(len(scratch_sizes(one, operator)) for one, operator in operators) + more_scratch
     tensors = [tensor for one in graph.graphs for tensor in one.tensors]
-    requests = _REQUEST * (scratch + _FREE_REQUESTS)
-    described = max((_temporary(one, operator) for one, operator in operators), default=0)
+    requests = _REQUEST[pointer_bytes] * (scratch + _FREE_REQUESTS)
+    described = max((_temporary(one, operator, layout) for one, operator in operators), default=0)
     planned = scratch + sum(not tensor.constant and not tensor.variable for tensor in tensors)
-    lists = WHEEL.pointer * len(graph.graphs) + _LIFE * (len(tensors) + scratch) + _PLAN * planned
+    lists = pointer_bytes * len(graph.graphs) + _LIFE[pointer_bytes] * (len(tensors) + scratch) + _PLAN * planned
     return requests + max(described, lists) + 2 * ALIGNMENT
 
 
-def _temporary(graph: Graph, operator: Operator) -> int:
+def _temporary(graph: Graph, operator: Operator, layout: Layout) -> int:
     used = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
-    return 2 * sum(size + alignment for tensor in used for size, alignment in _described(tensor, WHEEL))
+    return 2 * sum(size + alignment for tensor in used for size, alignment in _described(tensor, layout))
 
 
 def _pieces(graph: Graph, layout: Layout) -> Iterator[Piece]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from sapool.base.arena import ArenaSize, as_plain
+from sapool.base.reading import parse_record
 from sapool.memory.conventions import conventions_of, in_out_bytes
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
@@ -42,31 +43,28 @@ class OperatorMemory:
     macs: int
 
 
-@dataclass(frozen=True)
-class MemoryProfile:
+@dataclass(frozen=True, kw_only=True)
+class MemoryProfile(ArenaSize):
     """The tensor arena of one network, predicted, and other figures that are called its memory.
 
     Attributes:
         head_bytes: activations and scratch, as TensorFlow Lite Micro places them.
         tail_bytes: what it keeps for tensors and operators, on a 64-bit build.
-        total_bytes: their sum.
+        setup_bytes: at most what the runtime needs of the head's room while it plans; larger than the head only for
+            models of many small tensors.
         tail_bytes_32bit: the tail of TensorFlow Lite Micro's benchmark program on a 32-bit core: a ceiling, with a
             record of all allocations and room for 100 resource variables (what ``mcufit check --exact`` measures).
         total_bytes_32bit: with the same head.
+        setup_bytes_32bit: as ``setup_bytes``, on a 32-bit core.
         firmware_bytes_32bit: ``total_bytes_32bit`` without that record and room: a firmware on the reference kernels of
             the snapshot in :mod:`sapool.memory.layouts`.
         lower_bound_bytes: the largest ``live_bytes``: no placement needs less head, unless it shares more bytes.
         peak_operator: the place in ``by_operator`` where the most is alive.
         by_operator: the main graph's operators in execution order.
         conventions: label -> bytes, see :func:`sapool.memory.conventions.conventions_of`.
-        setup_bytes: at most what the runtime needs of the head's room while it plans; larger than the head only for
-            models of many small tensors: an arena must have ``tail_bytes + max(head_bytes, setup_bytes)``.
         unknown_operators: kinds whose scratch and persistent bytes are not known, and so are left out.
     """
 
-    head_bytes: int
-    tail_bytes: int
-    total_bytes: int
     tail_bytes_32bit: int
     total_bytes_32bit: int
     firmware_bytes_32bit: int
@@ -74,12 +72,17 @@ class MemoryProfile:
     peak_operator: int
     by_operator: tuple[OperatorMemory, ...]
     conventions: Mapping[str, int]
-    setup_bytes: int = 0
+    setup_bytes_32bit: int = 0
     unknown_operators: tuple[str, ...] = ()
+
+    @property
+    def arena_bytes_32bit(self) -> int:
+        """The least arena on a 32-bit core, as ``arena_bytes`` is on a 64-bit build."""
+        return self.total_bytes_32bit + max(0, self.setup_bytes_32bit - self.head_bytes)
 
     def to_json(self) -> str:
         """Return the profile as JSON text; :meth:`from_json` reads it back."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(as_plain(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> MemoryProfile:
@@ -89,16 +92,9 @@ class MemoryProfile:
             ValueError: the text is no profile.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
-            operators = [OperatorMemory(**(one | {"live": _pairs(one["live"])})) for one in data["by_operator"]]
-            unknown = tuple(data["unknown_operators"])
-            return cls(**(data | {"by_operator": tuple(operators), "unknown_operators": unknown}))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"not a memory profile: {error}") from error
-
-
-def _pairs(live: list[Any]) -> tuple[tuple[str, int], ...]:
-    return tuple((name, size) for name, size in live)
+            return parse_record(cls, text)
+        except ValueError as error:
+            raise ValueError(f"not a memory profile: {error}") from None
 
 
 def profile_tflite(source: str | Path | bytes) -> MemoryProfile:
@@ -128,14 +124,14 @@ def profile_graph(graph: Graph) -> MemoryProfile:
     return MemoryProfile(
         head_bytes=head,
         tail_bytes=tail,
-        total_bytes=head + tail,
+        setup_bytes=setup_bytes(graph),
         tail_bytes_32bit=tail_32bit,
         total_bytes_32bit=head + tail_32bit,
         lower_bound_bytes=max((operator.live_bytes for operator in operators), default=0),
         peak_operator=max(range(len(operators)), key=lambda i: operators[i].live_bytes, default=0),
         by_operator=operators,
         conventions=conventions_of(graph, buffers),
-        setup_bytes=setup_bytes(graph),
+        setup_bytes_32bit=setup_bytes(graph, pointer_bytes=4),
         unknown_operators=unknown_kinds(graph),
         firmware_bytes_32bit=head + firmware_tail_bytes(graph),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sapool.base.arena import ArenaSize
 from sapool.memory.boards import Board, board_of, get_board
 from sapool.memory.cmsis_scratch import NOT_COUNTED, cmsis_persistent_bytes, kernel_scratch
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
-from sapool.memory.persistent import firmware_tail_bytes, tail_bytes
+from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
 from sapool.memory.profile import MemoryProfile
 from sapool.memory.scratch import scratch_sizes
@@ -18,8 +19,8 @@ _POINTER_BYTES = 4
 _UNCOUNTED = "the scratch of {core}'s own kernels is not counted: measure on the board"
 
 
-@dataclass(frozen=True)
-class TargetMemory:
+@dataclass(frozen=True, kw_only=True)
+class TargetMemory(ArenaSize):
     """The tensor arena on a target: its pointers and its kernels, not this machine's.
 
     Attributes:
@@ -27,16 +28,13 @@ class TargetMemory:
         head_bytes: activations and scratch, planned again with the target's kernels' scratch.
         tail_bytes: what the interpreter keeps, with 32-bit pointers, a record of all allocations and room for 100
             resource variables: a ceiling, as TensorFlow Lite Micro's benchmark program needs it.
-        total_bytes: their sum.
+        setup_bytes: at most what it needs of the head's room while it plans.
         scratch_bytes: the most that one operator's kernel asks for.
         caveats: what these figures leave out, one sentence each.
         spared_bytes: how much less a firmware without that record and room needs.
     """
 
     target: str
-    head_bytes: int
-    tail_bytes: int
-    total_bytes: int
     scratch_bytes: int
     caveats: tuple[str, ...] = ()
     spared_bytes: int = 0
@@ -50,7 +48,7 @@ class Verdict:
         board: the board's name, or the target's where there is no board.
         target: the board's kind of core and kernels.
         fits: the arena fits the RAM and the file the flash that are available.
-        ram_needed_bytes: the whole arena on this target.
+        ram_needed_bytes: the arena on this target, what planning needs in it.
         ram_available_bytes: the board's RAM less what its firmware reserves.
         flash_needed_bytes: the ``.tflite`` file.
         flash_available_bytes: the board's flash less interpreter and kernels.
@@ -85,8 +83,16 @@ def profile_for_target(graph: Graph, target: Target | str) -> TargetMemory:
     buffers, most = _with_kernels(graph, target)
     head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
     plain = tail_bytes(graph, pointer_bytes=_POINTER_BYTES)
-    tail, spared = plain + _extra_tail(graph, target), plain - firmware_tail_bytes(graph)
-    return TargetMemory(target.name, head, tail, head + tail, most, _caveats(graph, target), spared)
+    more = _more_scratch(graph, target)
+    return TargetMemory(
+        target=target.name,
+        head_bytes=head,
+        tail_bytes=plain + _extra_tail(graph, target, more),
+        setup_bytes=setup_bytes(graph, _POINTER_BYTES, more),
+        scratch_bytes=most,
+        caveats=_caveats(graph, target),
+        spared_bytes=plain - firmware_tail_bytes(graph),
+    )
 
 
 def _with_kernels(graph: Graph, target: Target) -> tuple[tuple[Buffer, ...], int]:
@@ -102,11 +108,17 @@ def _with_kernels(graph: Graph, target: Target) -> tuple[tuple[Buffer, ...], int
     return (*tensors, *scratch, *called), max(map(sum, asked), default=0)
 
 
-def _extra_tail(graph: Graph, target: Target) -> int:
+def _more_scratch(graph: Graph, target: Target) -> int:
+    """Return how many scratch buffers the target's kernels ask for beyond the reference kernels."""
+    if target.kernels != "cmsis-nn":
+        return 0
+    return sum(len(kernel_scratch(graph, op, target)) - len(scratch_sizes(graph, op)) for op in graph.operators)
+
+
+def _extra_tail(graph: Graph, target: Target, more: int) -> int:
     """Return the bytes of tail beyond the reference kernels': the kernels' own, and a handle a scratch buffer."""
     if target.kernels != "cmsis-nn":
         return 0
-    more = sum(len(kernel_scratch(graph, op, target)) - len(scratch_sizes(graph, op)) for op in graph.operators)
     return sum(cmsis_persistent_bytes(graph, op, target.simd) for op in graph.operators) + _POINTER_BYTES * more
 
 
@@ -124,7 +136,7 @@ def verdict(memory: MemoryProfile | TargetMemory, flash_bytes: int, board: Board
     """Judge whether a model fits a board.
 
     Args:
-        memory: of :func:`profile_for_target`; a :class:`MemoryProfile` is judged by its 32-bit total, without what the
+        memory: of :func:`profile_for_target`; a :class:`MemoryProfile` is judged by its 32-bit arena, without what the
             board's kernels ask for beyond TFLM's reference kernels.
         flash_bytes: the size of the ``.tflite`` file.
         board: a board or its name; a target stands for its usual chip.
@@ -138,10 +150,10 @@ def verdict(memory: MemoryProfile | TargetMemory, flash_bytes: int, board: Board
             raise ValueError(
                 f"board {board.name} needs the memory of target {board.target.name}, got that of {memory.target}"
             )
-        needed, caveats, spared = memory.total_bytes, memory.caveats, memory.spared_bytes
+        needed, caveats, spared = memory.arena_bytes, memory.caveats, memory.spared_bytes
     else:
-        needed = memory.total_bytes_32bit
-        spared = needed - memory.firmware_bytes_32bit
+        needed = memory.arena_bytes_32bit
+        spared = memory.total_bytes_32bit - memory.firmware_bytes_32bit
         unknown = board.target.kernels not in ("reference", "none")
         caveats = (_UNCOUNTED.format(core=board.target.name),) if unknown else ()
     reason = _reason(board, needed, flash_bytes, spared)

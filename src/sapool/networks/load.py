@@ -1,4 +1,4 @@
-"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``authors:ARCHITECTURE``, ``sapool:tiny``."""
+"""Networks by name: ``timm:NAME``, ``torchvision:NAME``, ``authors:ARCH``, ``sapool:tiny``, ``FILE.py:NAME``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from sapool.base.extras import require
 from sapool.base.suggest import suggest
 from sapool.networks import authors
+from sapool.networks.own import is_own, load_own
 from sapool.networks.tiny import TinyNet
 
 
@@ -17,8 +18,9 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
 
     Args:
         name: ``timm:NAME``, ``torchvision:NAME`` (classification), ``authors:ARCHITECTURE`` (the networks of the
-            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md) or ``sapool:tiny`` (and ``tiny_025``
-            ... ``tiny_200``, of other widths).
+            paper's authors, as ``authors:resnet18-nlp-1222``: see docs/authors.md), ``sapool:tiny`` (and ``tiny_025``
+            ... ``tiny_200``, of other widths), or one's own: ``FILE.py:NAME``, ``FILE.py:NAME(keyword=literal)``,
+            ``package.module:NAME`` (a class, a function or a network; this runs the file).
         num_classes: outputs of its classifier.
         pretrained: fetch the library's trained weights (needs a network connection; the classifier is kept only if
             its size fits). ``sapool:tiny`` and ``authors:`` have none.
@@ -33,8 +35,13 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False) 
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     source, _, model = name.partition(":")
+    if source not in _SOURCES and is_own(name):
+        if pretrained:
+            raise ValueError(f"{name} has no pretrained weights to fetch")
+        return load_own(name, num_classes)
     if source not in _SOURCES or not model:
-        raise ValueError(f"unknown model {name!r}: write {' or '.join(f'{key}:NAME' for key in _SOURCES)}")
+        known = [*(f"{key}:NAME" for key in _SOURCES), "FILE.py:NAME", "package.module:NAME"]
+        raise ValueError(f"unknown model {name!r}: write {' or '.join(known)}")
     return _SOURCES[source](model, num_classes, pretrained)
 
 

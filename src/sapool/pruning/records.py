@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from sapool.base.reading import parse_record
+
 
 @dataclass(frozen=True)
 class LayerChange:
@@ -61,7 +63,7 @@ class PruneRecord:
     """
 
     target: str
-    value: float
+    value: int | float
     importance: str
     settings: Mapping[str, Any]
     input_size: tuple[int, int, int]
@@ -81,22 +83,9 @@ class PruneRecord:
             ValueError: the text is no such record.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
-            channels, rows, columns = data["input_size"]
-            parts = {
-                "before": Cost(**data["before"]),
-                "after": Cost(**data["after"]),
-                "layers": tuple(_layer(one) for one in data["layers"]),
-                "input_size": (channels, rows, columns),
-            }
-            return cls(**(data | parts))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"not a pruning record: {error}") from error
-
-
-def _layer(data: dict[str, Any]) -> LayerChange:
-    kept = {side: None if data[side] is None else tuple(data[side]) for side in ("kept_in", "kept_out")}
-    return LayerChange(**(data | kept))
+            return parse_record(cls, text)
+        except ValueError as error:
+            raise ValueError(f"not a pruning record: {error}") from None
 
 
 @dataclass(frozen=True)

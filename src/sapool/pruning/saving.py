@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sapool.base.extras import require
+from sapool.base.reading import read_json
 from sapool.base.records import write_bytes_atomically, write_text_atomically
 from sapool.pruning.records import Pruned
 from sapool.pruning.snapshot import is_plain, plain_attributes
@@ -90,15 +91,16 @@ def load_pruned(model: nn.Module, folder: str | Path) -> nn.Module:
 
 def _read_widths(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text())
+        data = read_json(path)
         if data["format"] != _FORMAT or not all(isinstance(data[key], dict) for key in ("modules", "buffers")):
             raise ValueError(f"format {data['format']!r}, this version reads {_FORMAT}")
         for numbers in data["modules"].values():
             if not all(_is_width(value) for value in numbers.values()):
                 raise ValueError("a width that is no whole number of at least 1")
         return data
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: not the widths of a pruned network: {error}") from error
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not the widths of a pruned network: {said}") from None
 
 
 def _is_width(value: object) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.reading import parse_record, read_record
 from sapool.base.records import Reporter, SilentReporter, TrainRecord, record_to_json, write_text_atomically
 from sapool.networks.traced import InputSize
 from sapool.pruning.importance import Batches
@@ -77,10 +78,9 @@ class TuneRecord:
             ValueError: the text is no such record.
         """
         try:
-            data = json.loads(text)
-            return cls(**(data | {"steps": tuple(TunedStep(**step) for step in data["steps"])}))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"not a record of fine-tuning: {error}") from error
+            return parse_record(cls, text)
+        except ValueError as error:
+            raise ValueError(f"not a record of fine-tuning: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class _Tuning:
         folder = self.folder / f"step{step}"
         done, weights = folder / _DONE, folder / _WEIGHTS
         if done.is_file() and weights.is_file():
-            held = TunedStep(**json.loads(done.read_text()))
+            held = read_record(TunedStep, done)
             load_weights(network, weights)
             self.reporter.stage(f"step {step} of {self.count}: finished before, read from {done}")
         else:

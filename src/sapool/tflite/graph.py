@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -171,6 +172,10 @@ class Graph:
     def of_kind(self, *kinds: str) -> Iterator[tuple[int, Operator]]:
         """Yield (place, operator) of every operator of these kinds, in order."""
         return ((place, op) for place, op in enumerate(self._operators) if op.kind in kinds)
+
+    def kinds(self) -> Counter[str]:
+        """Count the operators of each kind, those inside loops included."""
+        return Counter(operator.kind for graph in self.graphs for operator in graph.operators)
 
     def same_values(self, one: int, other: int) -> bool:
         """Whether the bytes of two tensors stand for the same numbers: one type, one quantisation."""

@@ -18,37 +18,38 @@ from sapool.tflite.verify import verify
 _VERSION = 3
 
 
-def read_graph(source: str | Path | bytes) -> Graph:
+def read_graph(source: str | Path | bytes, *, fixed: bool = True) -> Graph:
     """Read a ``.tflite`` file.
 
     Args:
         source: a path, or the file's bytes.
+        fixed: whether every side of every tensor must be known; a side that is not is negative.
 
     Raises:
         TfliteError: no ``.tflite`` file, a damaged one, or one that the runtime can't plan (a shape that is not known).
         ImportError: the ``deploy`` extra is not installed.
     """
     if isinstance(source, bytes):
-        return _read(source)
+        return _read(source, fixed)
     data = load_tflite(source)
     try:
-        return _read(data)
+        return _read(data, fixed)
     except TfliteError as error:
         raise TfliteError(f"{source}: {error}") from error
 
 
-def _read(data: bytes) -> Graph:
+def _read(data: bytes, fixed: bool) -> Graph:
     if data[4:8] != IDENTIFIER:
         raise TfliteError(f"not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")
     try:
-        return graph_of(parse(data))
+        return graph_of(parse(data), fixed)
     except TfliteError:
         raise
     except Exception as error:  # the generated reader raises whatever a broken offset leads to
         raise TfliteError("a damaged .tflite file: its contents end or point outside the file") from error
 
 
-def graph_of(model: Any) -> Graph:
+def graph_of(model: Any, fixed: bool = True) -> Graph:
     """Return the graphs of the schema's ``ModelT`` object, its constants inline.
 
     Raises:
@@ -66,6 +67,10 @@ def graph_of(model: Any) -> Graph:
     for entry in model.metadata or ():
         held = constants[entry.buffer]
         main.metadata[_text(entry.name)] = b"" if held is None else held.raw.tobytes()
+    if fixed:
+        for one in main.graphs:
+            for tensor in one.tensors:
+                _check_shape(tensor)
     verify(main)
     return main
 
@@ -95,12 +100,6 @@ def _names(table: str) -> dict[int, str]:
 
 def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
     name, shape, signature = _text(tensor.name), _places(tensor.shape), _places(tensor.shapeSignature)
-    if any(n < 0 for n in shape):
-        raise TfliteError(f"tensor {name} has the shape {shape}: every side must be known, export it with fixed shapes")
-    if any(n < 0 for n in signature[1:]):
-        raise TfliteError(
-            f"tensor {name} has a shape that changes, {signature}: only the batch may, export it with fixed shapes"
-        )
     dtype = _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
     constant = constants[tensor.buffer]
     if dtype not in BYTES_OF and constant is None:
@@ -108,6 +107,16 @@ def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
     quantization = _quantization(tensor.quantization)
     variable = bool(tensor.isVariable)
     return Tensor(name, shape, dtype, quantization, constant, variable, signature, tensor.sparsity)
+
+
+def _check_shape(tensor: Tensor) -> None:
+    known = f"tensor {tensor.name} has"
+    if any(n < 0 for n in tensor.shape):
+        raise TfliteError(f"{known} the shape {tensor.shape}: every side must be known, export it with fixed shapes")
+    if any(n < 0 for n in tensor.signature[1:]):
+        raise TfliteError(
+            f"{known} a shape that changes, {tensor.signature}: only the batch may, export it with fixed shapes"
+        )
 
 
 def _quantization(found: Any) -> Quantization | None:

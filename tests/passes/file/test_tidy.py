@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapool.passes.file.tidy import merged_turn, tidy_graph
-from sapool.tflite.file import pack, parse
+from sapool.tflite import read_graph, write_graph
 from tests.memory.handmade import Graph, Op, Tensor, build, constant, weights
 from tests.passes.running import kinds_of, run_tflm
 
@@ -15,14 +15,14 @@ from tests.passes.running import kinds_of, run_tflm
 def tidied(*graphs: Graph, **kwargs: Any) -> tuple[Any, Any, int]:
     """Return the model before, after, and how many places changed."""
     data = build(*graphs, **kwargs)
-    after = parse(data)
+    after = read_graph(data)
     changed = tidy_graph(after)
-    return parse(data), after, changed
+    return read_graph(data), after, changed
 
 
 @pytest.mark.slow
 def test_an_exported_pool_keeps_one_turn_and_its_outputs(untidy: bytes) -> None:
-    before, after = parse(untidy), parse(untidy)
+    before, after = read_graph(untidy), read_graph(untidy)
     assert tidy_graph(after) > 0
     assert kinds_of(before)["TRANSPOSE"] == 3
     assert kinds_of(before)["RESHAPE"] == 5
@@ -32,12 +32,12 @@ def test_an_exported_pool_keeps_one_turn_and_its_outputs(untidy: bytes) -> None:
     np.testing.assert_array_equal(got, expected)
     assert smaller.tail_bytes < arena.tail_bytes
     assert smaller.head_bytes <= arena.head_bytes
-    assert tidy_graph(parse(pack(after))) == 0  # nothing is left to do
+    assert tidy_graph(read_graph(write_graph(after))) == 0  # nothing is left to do
 
 
 @pytest.mark.slow
 def test_many_heads_take_one_split_and_their_outputs_stay(many_heads: bytes) -> None:
-    before, after = parse(many_heads), parse(many_heads)
+    before, after = read_graph(many_heads), read_graph(many_heads)
     tidy_graph(after)
     assert kinds_of(before)["SLICE"] == 8
     assert (kinds_of(after)["SLICE"], kinds_of(after)["SPLIT"]) == (0, 1)
@@ -118,7 +118,7 @@ def test_equal_constants_are_stored_once_and_unused_tensors_go() -> None:
     )
     before, after, changed = tidied(graph)
     assert changed == 3  # one constant shared; it and the unused tensor left out
-    assert len(after.subgraphs[0].tensors) == 4
+    assert len(after.tensors) == 4
     assert len(after.buffers) == 2
     (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
     np.testing.assert_array_equal(got, expected)
@@ -134,7 +134,7 @@ def test_constants_with_another_scale_are_not_equal() -> None:
     _, after, changed = tidied(
         Graph([Tensor(shape), weights(*shape), other, Tensor(shape), Tensor(shape)], ops, [0], [4])
     )
-    assert (changed, len(after.subgraphs[0].tensors)) == (0, 5)
+    assert (changed, len(after.tensors)) == (0, 5)
 
 
 def rows(exit_shape: tuple[int, ...]) -> Graph:
@@ -184,9 +184,9 @@ def test_slices_that_are_the_whole_become_one_split(begins: list[int], splits: i
 def test_a_model_with_a_plan_or_variables_is_left_alone() -> None:
     graph = rows((1, 2, 3, 4))
     data = build(graph, offline=[-1] * len(graph.tensors))
-    planned = parse(data)
+    planned = read_graph(data)
     assert tidy_graph(planned) == 0
-    assert pack(planned) == pack(parse(data))
+    assert write_graph(planned) == write_graph(read_graph(data))
     graph.tensors.append(Tensor((1,), variable=True))
     assert tidied(graph)[2] == 0
 
@@ -196,6 +196,6 @@ def test_of_several_graphs_the_main_one_is_tidied_and_the_others_keep_what_they_
     other.tensors.append(Tensor((1, 500)))
     before, after, changed = tidied(rows((1, 2, 3, 4)), other)
     assert changed > 0
-    assert [len(graph.operators) for graph in after.subgraphs] == [2, 4]
-    assert len(after.subgraphs[1].tensors) == len(before.subgraphs[1].tensors) - 1
+    assert [len(graph.operators) for graph in after.graphs] == [2, 4]
+    assert len(after.subgraphs[0].tensors) == len(before.subgraphs[0].tensors) - 1
     np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
-from torch import Tensor
 
 from sapool.training import gather
 from sapool.training.data import DataError, Images, load_data, prepared_splits, read_source
-from sapool.training.data.source_images import FileImages, ShardImages, SourceImages, decode
+from sapool.training.data.source_images import ShardImages, SourceImages
 from tests.training.data.written import Bytes, pixels, png, write_classes, write_tar
 
 
@@ -111,75 +106,6 @@ def test_links_are_followed_and_one_to_nothing_is_a_damaged_image(
     assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
 
 
-def test_damaged_files_are_named_or_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
-    data = tmp_path / "data"
-    write_classes(data, {"a": 20, "b": 20})
-    (data / "a" / "003.png").write_bytes(png(pixels(12, 10, 3))[:60])
-    (data / "b" / "001.png").write_bytes(b"hello")
-    (data / "b" / "002.png").write_bytes(b"")
-    careless = load_data(str(data), 8)
-    with pytest.raises(DataError, match=r"data/[ab]/00\d.png: damaged image: ") as failed:
-        read_all(careless.train, careless.val, careless.test)
-    assert "\n" not in str(failed.value)
-    careful = load_data(str(data), 8, skip_bad=True)
-    assert sum(careful.skipped.values()) == 3
-    assert read_all(careful.train, careful.val, careful.test) == 37
-    lists = sorted((tmp_path / "cache" / "bad_images").iterdir())
-    assert len(lists) == 3
-    reasons = [reason for path in lists for reason in json.loads(path.read_text())["bad"].values()]
-    assert any("b/001.png: damaged image: not an image" in reason for reason in reasons)
-
-
-def test_the_list_of_damaged_files_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAPOOL_CACHE", str(tmp_path / "cache"))
-    data = tmp_path / "data"
-    write_classes(data, {"a": 10, "b": 10})
-    bad = data / "b" / "002.png"
-    good = bad.read_bytes()
-    bad.write_bytes(good[:50])
-    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
-    read: list[int] = []
-    image = FileImages.image
-
-    def counted(self: FileImages, index: int) -> Tensor:
-        read.append(index)
-        return image(self, index)
-
-    monkeypatch.setattr(FileImages, "image", counted)
-    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 1
-    assert not read
-    bad.write_bytes(good)
-    assert sum(load_data(str(data), 8, skip_bad=True).skipped.values()) == 0
-    assert read
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_every_kind_of_image_is_read(tmp_path: Path, mode: str) -> None:
-    grey = pixels(9, 7)
-    if mode == "I;16":
-        picture = Image.fromarray(grey.astype(np.uint16) << 8)
-    else:
-        picture = Image.fromarray(grey if mode in ("1", "L", "LA") else pixels(9, 7, 3)).convert(mode)
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        for i in range(4):
-            picture.save(tmp_path / name / f"{i}.tif")
-    data = load_data(f"folder:{tmp_path}", 7)
-    image, _ = data.train[0]
-    assert image.shape == (3, 7, 7)
-    if mode in ("L", "LA", "I;16"):
-        np.testing.assert_array_equal((image[1] * 255).round().numpy(), grey[1:8])
-
-
-@pytest.mark.parametrize(("kind", "said"), [(np.float32, "are floats"), (np.int32, "have 32 bits")])
-def test_pixels_of_no_known_range_are_refused(tmp_path: Path, kind: type, said: str) -> None:
-    path = tmp_path / "a.tif"
-    Image.fromarray((pixels(9, 7) * np.int64(1 << 20)).astype(kind)).save(path)
-    with path.open("rb") as file, pytest.raises(DataError, match=f"its pixels {said}: 8 or 16 bits a channel expected"):
-        decode(file, str(path))
-
-
 def read_all(*splits: Images) -> int:
     return sum(len(gather(split)[1]) for split in splits)
 
@@ -266,15 +192,3 @@ def test_a_shard_cut_off_in_its_last_image(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(raw[: raw.rindex(last[-20:])])
     with pytest.raises(DataError, match=r"a.tar: .*(cut off|damaged)"):
         load_data(str(tmp_path), 6)
-
-
-def test_a_grey_jpeg_becomes_three_channels(tmp_path: Path) -> None:
-    file = io.BytesIO()
-    Image.fromarray(pixels(16, 16)).save(file, "JPEG")
-    write_tar(
-        tmp_path / "a.tar",
-        {f"{i}.{e}": d for i in range(8) for e, d in (("jpeg", file.getvalue()), ("cls", b"01"[i % 2 : i % 2 + 1]))},
-    )
-    image, _ = load_data(str(tmp_path), 16).test[0]
-    assert image.shape == (3, 16, 16)
-    assert torch.equal(image[0], image[1])

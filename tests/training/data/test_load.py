@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, default_collate
 
 from sapool.training import gather
-from sapool.training.data import Batch, collate, load_data
+from sapool.training.data import load_data
 from sapool.training.data.scattered import source_digits
-from tests.training.data.written import write_cifar10, write_classes, write_mnist
 
 
 def test_digits_are_those_of_scattered_digits() -> None:
@@ -51,77 +47,6 @@ def test_clutter_and_amount_of_scattered_data() -> None:
         load_data("digits", 8, fragments=3)
     with pytest.raises(ValueError, match="scattered-digits: fragments and seed must be at least 0"):
         load_data("scattered-digits", 32, fragments=-1)
-
-
-def test_canvases_can_be_augmented_and_normalised() -> None:
-    plain = load_data("scattered-digits", 32)
-    half = ((0.5,) * 3, (0.5,) * 3)
-    normalised = load_data("scattered-digits", 32, mean=half[0], std=half[1])
-    torch.testing.assert_close(normalised.val[3][0], plain.val[3][0] * 2 - 1)
-    flipped = load_data("scattered-digits", 32, augment=("flip",))
-    kinds = set()
-    for i in range(12):
-        image, same = flipped.train[i][0], plain.train[i][0]
-        near = [torch.allclose(image, form, atol=0.5 / 255 + 1e-6) for form in (same, same.flip(2))]
-        assert any(near)
-        kinds.add(near.index(True))
-    assert kinds == {0, 1}
-    (calibration,) = flipped.calibration(12)
-    assert torch.equal(calibration, gather(plain.train, 12)[0])
-
-
-def test_a_batch_is_its_items(tmp_path: Path) -> None:
-    write_cifar10(tmp_path / "c")
-    for size in (32, 20, 48):
-        data = load_data(f"cifar10:{tmp_path}/c", size, epochs=2, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
-        indices = [3, 100, 179, 3]
-        batch = data.train.__getitems__(indices)  # type: ignore[attr-defined]
-        assert isinstance(batch, Batch)
-        images, labels = collate(batch)
-        same, same_labels = default_collate(list(batch))
-        assert torch.equal(images, same)
-        assert torch.equal(labels, same_labels)
-        for row, index in enumerate(indices):
-            torch.testing.assert_close(images[row], data.train[index][0], atol=1e-6, rtol=0)
-            assert labels[row] == data.train[index][1]
-    total = sum(len(labels) for _, labels in DataLoader(data.val, 3, collate_fn=collate))
-    assert total == len(data.val)  # type: ignore[arg-type]
-    with pytest.raises(IndexError, match="index must be under 180, got 180"):
-        data.train[180]
-
-
-def test_bare_folders_are_recognised(tmp_path: Path) -> None:
-    write_mnist(tmp_path / "m" / "KMNIST" / "raw")
-    write_cifar10(tmp_path / "c" / "cifar-10-batches-bin")
-    write_classes(tmp_path / "f", {"x": 8, "y": 8})
-    assert [load_data(str(tmp_path / name), 8).num_classes for name in "mcf"] == [4, 10, 2]
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("scatered-digits", r"unknown data set 'scatered-digits': did you mean scattered-digits\?"),
-        ("zzz", "unknown data set 'zzz': choose from scattered-digits, digits"),
-        ("cifar:data", r"unknown data set 'cifar': did you mean cifar10"),
-        ("cifar10", "cifar10 needs a folder: write cifar10:DIR"),
-        ("cifar10:/no/where", "no such folder: /no/where"),
-        ("stl10:", "no such folder: none is named"),
-        ("/no/where", "data '/no/where': no such folder"),
-        ("./where", "no such folder"),
-        ("digits:/tmp", "digits come with scikit-learn: no folder is read"),
-    ],
-)
-def test_wrong_sources(source: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        load_data(source, 32)
-
-
-def test_a_coco_folder_is_no_folder_of_classes(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "instances_train.json").write_text("{}")
-    with pytest.raises(ValueError, match="boxes in COCO's format, no classes: sapool detect train --data"):
-        load_data(str(tmp_path), 32)
 
 
 @pytest.mark.parametrize(

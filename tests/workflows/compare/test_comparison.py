@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 from torch import nn
 
-from sapool.base.records import ArenaRecord, Reporter, RunRecord, SilentReporter, record_to_json
+from sapool.base.records import ArenaRecord, Reporter, RunRecord, record_to_json
 from sapool.export import ExportError
-from sapool.networks.load import load_model
 from sapool.training import DataSplits, DivergedError, TrainConfig
 from sapool.workflows.compare import comparison
 from sapool.workflows.compare.comparison import compare
-from sapool.workflows.compare.config import CompareConfig, Variant
 from sapool.workflows.compare.planning import plan_variant
 from sapool.workflows.running import FolderConflictError, Task
 from tests.workflows.compare import stubs
@@ -219,20 +217,3 @@ def test_the_recipe_is_the_same_but_for_the_seed(tmp_path: Path) -> None:
         held = [RunRecord.from_json(Path(path).read_text()).config["run"]["recipe"] for path in row.records]
         assert [recipe["seed"] for recipe in held] == [4, 9]
         assert {recipe["learning_rate"] for recipe in held} == {0.02}
-
-
-def test_what_planning_needs_is_said_where_it_is_what_misses() -> None:
-    """An arena of many small tensors: head and tail are within the budget, what lays them out is not."""
-    tight = ArenaRecord(
-        head_bytes=5_000,
-        tail_bytes=10_000,
-        total_bytes=15_000,
-        flash_bytes=1,
-        operators=(),
-        interpreter="",
-        setup_bytes=9_000,
-    )
-    model = load_model("sapool:tiny_025", 10)
-    config = CompareConfig(input_size=32, ram_bytes=18_000, flash_bytes=None, strides=(2, 2, 2, 2))
-    found = plan_variant(model, Variant("avg", "avg"), config, lambda *_: tight, SilentReporter())
-    assert "needs 19,000 bytes (measured), 1,000 over" in found.reason

@@ -14,7 +14,6 @@ from sapool.training import DivergedError
 from sapool.workflows.compare import DetectCompareConfig, compare_detectors, compare_paired, estimate
 from sapool.workflows.compare import detectors as module
 from sapool.workflows.compare.detector_result import cells, markdown
-from sapool.workflows.compare.tables import show_estimate
 from sapool.workflows.detecting import DetectorRun, DetectRequest
 from tests.detection.tiny import SIDE, coco_folder
 from tests.workflows.compare.stubs import arena
@@ -135,22 +134,3 @@ def test_one_real_comparison(tmp_path: Path) -> None:
     assert row.ap50 == (held["result"]["test"]["ap50"],)
     # Trained or not, the arena is the same, but for constants that only their values allow to share.
     assert row.total_bytes == pytest.approx(ArenaRecord.from_dict(held["backbone"]["arena"]).total_bytes, abs=64)
-
-
-def test_the_published_table_says_what_its_records_say() -> None:
-    root = Path(__file__).parents[3]
-    held = json.loads((root / "benchmarks" / "results" / "detection_pools.json").read_text())
-    page = (root / "benchmarks" / "results" / "detection_pools.md").read_text()
-    documented = (root / "docs" / "detection.md").read_text()
-    assert {row["pool"] for row in held["rows"]} == set(DetectCompareConfig().pools)
-    for row in held["rows"]:
-        assert len(row["seeds"]) >= 3
-        said = (
-            row["pool"],
-            ",".join(map(str, row["strides"])),
-            len(row["seeds"]),
-            show_estimate(estimate(row["ap50"])),
-        )
-        line = "| {} | {} | {} | {} ".format(*said)
-        assert line in page
-        assert line in documented

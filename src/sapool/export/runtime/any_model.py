@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sapool.base.extras import require
 from sapool.export.runtime.interpreters import ARENA_LIMIT_BYTES, InterpreterError, _allocation, _complaint
-from sapool.tflite.file import TensorInfo, TfliteError, parse, tensor_info
+from sapool.tflite import Tensor, TfliteError, read_graph
+from sapool.tflite.ends import check_number
 
 _WORKER = Path(__file__).with_name("any_model_worker.py")
 # An int32 input is often an index, which must be in range.
@@ -48,16 +49,16 @@ class Outcome:
         return all(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
-def inputs_of(data: bytes) -> tuple[TensorInfo, ...]:
+def inputs_of(data: bytes) -> tuple[Tensor, ...]:
     """Return what a ``.tflite`` takes.
 
     Raises:
         TfliteError: it takes nothing, or an input of a type that is no number.
     """
-    graph = parse(data).subgraphs[0]
-    if graph.inputs is None or not len(graph.inputs):
+    graph = read_graph(data)
+    if not graph.inputs:
         raise TfliteError("a model without inputs always computes the same: there is nothing to compare")
-    return tuple(tensor_info(graph.tensors[place]) for place in graph.inputs)
+    return tuple(check_number(graph.tensors[place]) for place in graph.inputs)
 
 
 def random_inputs(data: bytes, runs: int, seed: int = 0) -> tuple[NDArray[Any], ...]:
@@ -94,7 +95,7 @@ def run_any(name: str, data: bytes, inputs: Sequence[NDArray[Any]]) -> Outcome:
         (folder / "model.tflite").write_bytes(data)
         np.savez(folder / "inputs.npz", *inputs)
         # -P: the worker's own folder must not shadow packages.
-        outputs_made = len(parse(data).subgraphs[0].outputs)
+        outputs_made = len(read_graph(data).outputs)
         command = [sys.executable, "-P", str(_WORKER), str(folder), str(ARENA_LIMIT_BYTES), str(outputs_made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode != 0:

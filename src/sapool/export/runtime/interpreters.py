@@ -20,7 +20,7 @@ from sapool.base.records import ArenaRecord
 from sapool.export.runtime.blame import Culprit, find_culprit, one_operator
 from sapool.memory import setup_bytes
 from sapool.tflite import read_graph
-from sapool.tflite.file import count_operators, input_output, load_tflite
+from sapool.tflite.ends import input_output
 
 Engine = Literal["tflm", "litert"]
 
@@ -69,18 +69,18 @@ def measure_arena(path: str | Path) -> ArenaRecord:
         InterpreterError: the interpreter refuses the model (an operator it lacks, say) or aborts.
         ImportError: the ``deploy`` extra is not installed.
     """
-    data = load_tflite(path)
-    taken, _ = input_output(data)
+    graph = read_graph(path)
+    taken, _ = input_output(graph)
     report = _run("tflm", Path(path), np.zeros((1, *taken.shape[1:]), taken.dtype)).report
     sizes = {part: _allocation(report, part) for part in ("head", "tail", "total")}
     return ArenaRecord(
         head_bytes=sizes["head"],
         tail_bytes=sizes["tail"],
         total_bytes=sizes["total"],
-        flash_bytes=len(data),
-        operators=tuple(sorted(count_operators(data))),
+        flash_bytes=Path(path).stat().st_size,
+        operators=tuple(sorted(graph.kinds())),
         interpreter=f"tflite-micro {importlib.metadata.version('tflite-micro')}, 64-bit",
-        setup_bytes=setup_bytes(read_graph(data)),
+        setup_bytes=setup_bytes(graph),
     )
 
 
@@ -109,7 +109,7 @@ def measure_latency(path: str | Path) -> float:
     Raises:
         InterpreterError: the interpreter refuses the model or aborts.
     """
-    taken, _ = input_output(load_tflite(path))
+    taken, _ = input_output(read_graph(path))
     require(_NAMES["litert"][1], "deploy", "running LiteRT")
     inputs = np.zeros((TIMED_INFERENCES + 3, *taken.shape[1:]), taken.dtype)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from sapool.base.records import PoolingPlan
+from sapool.base.sizes import format_kib
 from sapool.base.suggest import suggest
 from sapool.export import CALIBRATION
 from sapool.layers import POOLS, create_pool, pool_keywords
 from sapool.planning.plan import WINDOW_KEYWORDS, Stride, check_choices
 from sapool.training import TrainConfig
-from sapool.workflows.fit import format_kib
 
 # Five or six runs, their plans and exports are to take under ten minutes on two cores.
 DEFAULT_EPOCHS = 20

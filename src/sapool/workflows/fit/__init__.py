@@ -1,6 +1,7 @@
 """The whole way: a network, data and a RAM budget in; an int8 model proven to fit out."""
 
-from sapool.workflows.fit.config import FitConfig, format_kib
+from sapool.base.sizes import format_kib
+from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.summary import FitSummary, claim_folder, fit
 from sapool.workflows.fit.ways import Way
 from sapool.workflows.running import FolderConflictError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sapool.base.sizes import format_kib
 from sapool.layers import check_pool_name
 from sapool.training import TrainConfig
 
@@ -78,8 +79,3 @@ class FitConfig:
         """Return ``runs/`` + data, model, input size and budget."""
         data, model = (name.strip("/").replace(":", "-").replace("/", "-") for name in (self.data, self.model))
         return Path("runs") / f"{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
-
-
-def format_kib(count: int) -> str:
-    """Return bytes as text: ``96KiB``, or ``1000B`` where KiB would not be whole."""
-    return f"{count // 1024}KiB" if count % 1024 == 0 else f"{count}B"

@@ -14,11 +14,12 @@ from torch import nn
 
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.base.records import write_text_atomically as write
+from sapool.base.sizes import format_kib
 from sapool.networks.load import load_model
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
 from sapool.training import DataSplits, load_data
-from sapool.workflows.fit.config import FitConfig, format_kib
+from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way
 from sapool.workflows.running import (
     TRAINING,

@@ -1,0 +1,5 @@
+"""``python -m sapool``: the command line."""
+
+from sapool.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The C engine: an int8 network as plain C that streams rows, without an interpreter."""
