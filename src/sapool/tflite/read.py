@@ -71,7 +71,7 @@ def graph_of(model: Any, fixed: bool = True) -> Graph:
         for one in main.graphs:
             for tensor in one.tensors:
                 _check_shape(tensor)
-    verify(main)
+    verify(main, fixed)
     return main
 
 

@@ -46,6 +46,11 @@ class Constant:
     def __init__(self, source: NDArray[np.uint8] | Callable[[], NDArray[Any]]) -> None:
         self._source = source
 
+    @property
+    def read(self) -> bool:
+        """Whether its bytes are there without making them."""
+        return not callable(self._source) or "raw" in vars(self)
+
     @cached_property
     def raw(self) -> NDArray[np.uint8]:
         """The bytes, (n,)."""

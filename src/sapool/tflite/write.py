@@ -30,7 +30,7 @@ class _Writer:
         self.schema = schema()
         self.buffers: list[Any] = [self.schema.BufferT()]  # the format's empty one
         self.places: dict[int, int] = {}
-        self.codes: dict[tuple[str, bool], int] = {}
+        self.codes: dict[tuple[str, bool, int], int] = {}
         self.operator_codes: list[Any] = []
 
     def model(self, graph: Graph) -> Any:
@@ -97,7 +97,7 @@ class _Writer:
         return written
 
     def code(self, op: Operator) -> int:
-        key = (op.kind, op.custom)
+        key = (op.kind, op.custom, op.version)
         if key not in self.codes:
             entry = self.schema.OperatorCodeT()
             custom = self.schema.BuiltinOperator.CUSTOM
@@ -107,8 +107,6 @@ class _Writer:
             entry.deprecatedBuiltinCode, entry.version = min(entry.builtinCode, 127), op.version
             self.codes[key] = len(self.operator_codes)
             self.operator_codes.append(entry)
-        entry = self.operator_codes[self.codes[key]]
-        entry.version = max(entry.version, op.version)
         return self.codes[key]
 
     def metadata(self, name: str, data: bytes) -> Any:

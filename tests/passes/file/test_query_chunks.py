@@ -67,7 +67,7 @@ def test_scores_that_are_not_rows_of_one_product_are_left_alone() -> None:
     assert chunk_queries(read_graph(build(shown))) == 0
     turned = attention(256, 256)
     turned.ops[2].options = ("BatchMatMulOptions", {"adjX": True, "adjY": True})
-    turned.tensors[1].shape = (1, 4, 256)
+    turned.tensors[0].shape = turned.tensors[1].shape = (1, 4, 256)
     assert chunk_queries(read_graph(build(turned))) == 0
 
 
