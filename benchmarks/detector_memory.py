@@ -99,7 +99,7 @@ def main() -> None:
         print(json.dumps(measure(*given.one)))
         return
     from sapool.base.environment import describe_environment
-    from sapool.base.records import write_text_atomically
+    from sapool.base.files import write_text_atomically
 
     variants = [
         (pool, strides, placement)

@@ -27,7 +27,7 @@ from pools_on_tflm import Net
 from torch import Tensor, nn
 
 import sapool
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.export import export_int8, measure_arena, optimize_tflite, randomize_norms
 from sapool.layers import create_pool
 from sapool.memory.profile import profile_tflite

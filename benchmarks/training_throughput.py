@@ -32,7 +32,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import sapool
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.layers import WindowPool2d
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -9,10 +9,12 @@ import sapool
 
 PUBLIC = {
     "ArenaRecord", "DownsamplingSite", "ExportError", "ExportRecord", "FitConfig", "FitSummary", "POOLS", "Parity",
-    "PoolingPlan", "Replacement", "RunRecord", "ScatteredDigits", "SelfAttentivePool2d", "SitePlan", "TfliteError",
+    "PoolingPlan", "Replacement", "RunRecord",
+    "SapoolError", "ScatteredDigits", "SelfAttentivePool2d", "SitePlan", "TfliteError",
     "InterpreterError", "TrainConfig", "TrainRecord", "UnsupportedSite", "__version__", "apply_plan", "check_parity",
     "create_pool", "export_int8", "find_downsampling", "fit", "list_pools", "load_data", "load_model", "make_plan",
-    "measure_arena", "randomize_norms", "train", "CollapseWarning", "SelfAttentivePool1d", "distance_from_average",
+    "measure_arena",
+    "model_header", "randomize_norms", "train", "CollapseWarning", "SelfAttentivePool1d", "distance_from_average",
     "from_authors", "ExecutorchRecord", "FallbackWarning", "HealthReport", "MemoryProfile", "OnnxRecord",
     "OptimizeRecord", "PlanCandidate", "PlanSearch", "check_health", "export_executorch", "export_onnx",
     "optimize_tflite", "profile_memory", "search_plans", "CompareConfig", "Comparison", "compare", "DetectionRecord",

@@ -10,7 +10,8 @@ from pathlib import Path
 import definitions
 from torch import Tensor, nn
 
-from sapool.base.records import ArenaRecord, ExportRecord, write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
+from sapool.base.records import ArenaRecord, ExportRecord
 from sapool.export import export_int8, measure_arena
 from sapool.memory import head_without_inputs
 from sapool.passes import FILE_PASSES, PASSES

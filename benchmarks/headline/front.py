@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from sapool.base.records import write_bytes_atomically, write_text_atomically
+from sapool.base.files import write_bytes_atomically, write_text_atomically
 from sapool.cli.console import Terminal
 from sapool.training import TrainConfig
 from sapool.workflows.compare import CompareConfig, Comparison, compare
@@ -33,7 +33,7 @@ BASE = CompareConfig(
     data="scattered-digits",
     input_size=64,
     pools=("self_attentive", "avg", "max", "strided", "lip"),
-    ram_bytes=1 << 30,
+    ram_bytes=None,
     flash_bytes=None,
     recipe=TrainConfig(epochs=15),
     tables=("budget",),

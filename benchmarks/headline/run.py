@@ -17,8 +17,10 @@ import definitions
 import torch
 from deploying import deploy
 
+from sapool.base.budget import Budget
 from sapool.base.environment import describe_environment
-from sapool.base.records import record_to_json, write_bytes_atomically, write_text_atomically
+from sapool.base.files import write_bytes_atomically, write_text_atomically
+from sapool.base.records import record_to_json
 from sapool.cli.console import Terminal
 from sapool.export import check_parity
 from sapool.training import DataSplits, TrainConfig, gather, load_data
@@ -69,8 +71,7 @@ def run(name: str, seed: int) -> None:
         name=f"{name}, seed {seed}",
         plan=plan,
         recipe=recipe,
-        ram_bytes=definitions.RAM_BYTES,
-        flash_bytes=definitions.FILE_BYTES,
+        budget=Budget(definitions.RAM_BYTES, definitions.FILE_BYTES),
         config=json.loads(json.dumps(described(name) | {"recipe": asdict(recipe)})),
         environment=describe_environment(),
         pool=network.pool,
@@ -80,7 +81,7 @@ def run(name: str, seed: int) -> None:
     deployed = deploy(model, list(data.calibration()), file)
     parity = check_parity(file, gather(data.test, PARITY_IMAGES)[0])
     measured = {
-        "fits": deployed.arena.fits(task.ram_bytes, task.flash_bytes),
+        "fits": task.budget.fits(deployed.arena),
         "arena": deployed.arena,
         "export": deployed.export,
         "macs": deployed.export.macs,

@@ -19,7 +19,7 @@ from deploying import REWRITES, deploy
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.export import randomize_norms
 from sapool.training import load_data
 

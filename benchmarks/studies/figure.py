@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from page import Row, load, mean_of, rows_of
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 
 HERE = Path(__file__).parent
 COLUMNS = 3

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sapool.base.records import RunRecord, record_to_json, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import RunRecord, record_to_json
 from sapool.workflows.compare import Comparison
 from sapool.workflows.compare.config import fingerprint
 

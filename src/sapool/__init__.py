@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sapool.base.arena import ArenaSize as ArenaSize
     from sapool.base.budget import Budget as Budget
     from sapool.base.budget import Needs as Needs
+    from sapool.base.errors import SapoolError as SapoolError
     from sapool.base.records import ArenaRecord as ArenaRecord
     from sapool.base.records import DownsamplingSite as DownsamplingSite
     from sapool.base.records import ExportRecord as ExportRecord
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from sapool.export import export_int8 as export_int8
     from sapool.export import export_onnx as export_onnx
     from sapool.export import measure_arena as measure_arena
+    from sapool.export import model_header as model_header
     from sapool.export import optimize_tflite as optimize_tflite
     from sapool.export import randomize_norms as randomize_norms
     from sapool.layers import POOLS as POOLS
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "sapool.base.arena": ("ArenaSize",),
     "sapool.base.budget": ("Budget", "Needs"),
+    "sapool.base.errors": ("SapoolError",),
     "sapool.networks.authors": ("from_authors",),
     "sapool.workflows.compare": ("CompareConfig", "Comparison", "compare"),
     "sapool.detection": ("DetectionRecord", "evaluate_results", "load_boxes", "make_detector", "plan_backbone"),
@@ -108,6 +111,7 @@ _HOMES = {
         "export_int8",
         "export_onnx",
         "measure_arena",
+        "model_header",
         "optimize_tflite",
         "randomize_norms",
     ),

@@ -100,8 +100,27 @@ def test_a_budget_in_words(budget: Budget, text: str) -> None:
 
 def test_what_is_over_a_budget_in_words() -> None:
     needs = Needs(ram_bytes=25_264, flash_bytes=1000, latency_ms=1.5)
-    assert Budget(25_000, 999).over(needs) == (
-        "25,264 bytes of RAM, 264 over 25,000",
-        "1,000 bytes of flash, 1 over 999",
-    )
+    said = ["25,264 bytes of RAM, 264 over 25,000", "1,000 bytes of flash, 1 over 999", "1.5 ms, 0.5 over 1.0"]
+    assert [str(excess) for excess in Budget(25_000, 999, latency_ms=1.0).over(needs)] == said
     assert Budget(25_264, 1000).over(needs) == ()
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (Budget(2048, 2**20), "2,048 bytes of RAM and 1,048,576 of flash"),
+        (Budget(2048), "2,048 bytes of RAM"),
+        (Budget(flash_bytes=2048, macs=3), "2,048 bytes of flash"),
+        (Budget(macs=3), "no RAM budget"),
+    ],
+)
+def test_a_budget_in_bytes(budget: Budget, text: str) -> None:
+    assert budget.in_bytes() == text
+
+
+def test_a_budget_is_given_whole_or_figure_by_figure() -> None:
+    whole = Budget(5, macs=7)
+    assert Budget.given(whole, ram_bytes=None) is whole
+    assert Budget.given(None, ram_bytes=5, macs=7) == whole
+    with pytest.raises(ValueError, match="budget and macs exclude each other"):
+        Budget.given(whole, ram_bytes=None, macs=7)

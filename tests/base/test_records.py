@@ -1,19 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from sapool.base.records import (
-    ArenaRecord,
-    ExportRecord,
-    PoolingPlan,
-    RunRecord,
-    SitePlan,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.records import ArenaRecord, ExportRecord, PoolingPlan, RunRecord, SitePlan, record_to_json
 
 ARENA = ArenaRecord(100, 50, 150, 1000, ("ADD", "CONV_2D"), "tflite-micro 0, 64-bit")
 
@@ -36,18 +27,3 @@ def test_run_records_survive_json() -> None:
     for text in ("", "[]", "{}"):
         with pytest.raises(ValueError, match="not a run's record"):
             RunRecord.from_json(text)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "deep" / "file.json"
-    write_text_atomically(path, "old")
-
-    def full(self: Path, data: bytes) -> int:
-        self.touch()
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [p.name for p in path.parent.iterdir()] == ["file.json"]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sapool import cli
+from sapool.base.errors import SapoolError
 from tests.cli.commands import run
 
 
@@ -43,7 +45,14 @@ def test_help_teaches(command: list[str]) -> None:
             ". is not empty; choose another --out or say --force",
         ),
         (["prune", "sapool:tiny", "--ratio", "0.3"], "prune --help)"),
-        (["export", "sapool:tiny", "--weights", "text.tflite"], "text.tflite: not a safetensors file"),
+        (["plan", "sapool:tiny", "--out", "/dev/null", "--force"], "--out /dev/null is a device"),
+        (["export", "sapool:tiny", "--out", "/dev/null", "--force"], "--out /dev/null is a device"),
+        (["train", "--out", "a\nb"], "--out must be a path of printable characters, got 'a\\nb'"),
+        (["fit", "--out", "x" * 300], "--out must have names of at most 200 bytes"),
+        (["detect", "train", "--out", "text.tflite"], "--out text.tflite is a file; name a folder"),
+        (["detect", "compare", "--out", "x" * 300], "--out must have names of at most 200 bytes"),
+        (["data", "make", "scattered-digits", "--out", "text.tflite"], "--out text.tflite is a file; name a folder"),
+        (["export", "sapool:tiny", "--weights", "text.tflite"], "weights must be in a file of"),
         (["export", "sapool:tiny", "--passes", "magic"], "unknown pass 'magic'"),
     ],
 )
@@ -69,3 +78,30 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_exit_codes_are_the_documented_ones() -> None:
     assert (cli.DONE, cli.MISTAKE, cli.NOTHING_FITS, cli.INTERRUPTED) == (0, 2, 3, 130)
+
+
+class UnheardOfError(SapoolError, RuntimeError):
+    """One of the library's errors that the command line has no word of."""
+
+
+@pytest.mark.parametrize("error", [UnheardOfError, ValueError, OSError])
+def test_the_librarys_errors_and_the_users_mistakes_are_one_line(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "app", raising(error("no such luck")))
+    done = run("boards")
+    assert (done.returncode, done.stderr) == (2, "sapool: no such luck\n")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, AttributeError])
+def test_a_defect_is_shown_whole(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", raising(error("no such luck")))
+    with pytest.raises(error):
+        run("boards")
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def app(**_: object) -> None:
+        raise error
+
+    return app

@@ -54,6 +54,15 @@ def twice(data: dict[str, Any], _: Path) -> None:
         (set_first(image_id=[1]), "missing image", r"annotation 1: its image \[1\] is not in the file"),
         (set_first(category_id=[1]), "unknown category", r"its category \[1\] is not in the file"),
         (set_first(area="large"), "bad box", r"annotation 1 .*its area must be a number of at least 0, got 'large'"),
+        (
+            set_first(area=10**400),
+            "bad box",
+            "its area must be a number of at least 0, got a whole number of about 400",
+        ),
+        (set_first(bbox=[5, 5, 9, 10**400]), "bad box", "four finite numbers"),
+        (set_first(bbox=[5, 5, True, 9]), "bad box", "four finite numbers"),
+        (set_first(iscrowd="0"), "bad crowd", "annotation 1: its iscrowd must be 0 or 1, got '0'"),
+        (set_first(iscrowd=0.5), "bad crowd", r"its iscrowd must be 0 or 1, got 0\.5"),
         (twice, "id used twice", "annotation 1: two annotations have this id"),
         (cut_short, "bad image", r"image 1: its file .*png does not decode"),
         (no_image, "bad image", r"image 1: its file .*png does not decode"),
@@ -97,3 +106,33 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str, said: str)
     path.write_text(text)
     with pytest.raises(ValueError, match=said):
         read_annotations(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../train/1.png", "/etc/passwd", "a/../../1.png"])
+def test_an_image_outside_its_folder_is_refused(folder: Path, name: str) -> None:
+    path = edit(folder, lambda data, _: data["images"][0].update(file_name=name))
+    with pytest.raises(ValueError, match="image 1: file_name must stay inside the image folder"):
+        CocoBoxes(path, folder / "val", skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data, _: data["images"][0].update(id=10**400), "'id' of every image must be a whole number of at most"),
+        (lambda data, _: data["categories"][0].update(name=["a"] * 9999), r"name must be a text, got \['a', 'a'"),
+    ],
+)
+def test_values_that_no_annotation_has_are_one_short_line(folder: Path, change: Change, said: str) -> None:
+    path = edit(folder, change)
+    with pytest.raises(ValueError, match=said) as caught:
+        CocoBoxes(path, folder / "val")
+    assert len(str(caught.value).removeprefix(str(path))) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"images": ' * 100_000, '{"images": [' + "9" * 5000])
+def test_hostile_json_is_one_line(folder: Path, text: str) -> None:
+    path = folder / "annotations" / "instances_val.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"not a COCO annotation file: (nested|not JSON)") as caught:
+        CocoBoxes(path, folder / "val")
+    assert len(str(caught.value).removeprefix(str(path))) < 300

@@ -44,10 +44,15 @@ static __attribute__((noinline)) int32_t product(const int8_t *row, int32_t scal
   for (i = 0; i < (int32_t)TINY_ROW_BYTES; i++) sum += row[i] * weights[i] * scale;
   return sum + frame[99] - 99;
 }
-static __attribute__((noinline)) int32_t scaled(const int8_t *row, int32_t y) { return product(row, y) + y; }
+/* Operator 1 is done inside operator 0. */
+static int32_t step(const int8_t *row, int32_t number, int32_t y);
+static int32_t (*const volatile again)(const int8_t *, int32_t, int32_t) = step; /* really called */
+static __attribute__((noinline)) int32_t step(const int8_t *row, int32_t number, int32_t y) {
+  return number == 1 ? product(row, y) : again(row, 1, y) + y;
+}
 const int8_t *tiny_push(tiny_t *state) {
   pushes++;
-  state->sum += scaled(state->row, state->rows + 1);
+  state->sum += step(state->row, 0, state->rows + 1);
   if (++state->rows < TINY_HEIGHT) return 0;
   state->result = state->sum;
   tiny_init(state);

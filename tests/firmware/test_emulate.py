@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sapool.firmware.cores import CORES, find_core
-from sapool.firmware.emulate import OTHER, EmulationError, Machine, emulate_image
+from sapool.firmware.emulate import OTHER, EmulationError, Machine, Steps, emulate_image
 from sapool.firmware.toolchain import Image, ToolchainError, compile_image
 from tests.firmware.program import CALLS, ROOTS, SOURCE, expected, images, write_program
 
@@ -22,7 +22,7 @@ def build(folder: Path, core: str = "cortex-m4", source: str = SOURCE) -> Image:
 @pytest.mark.parametrize("core", EMULATED)
 def test_every_core_computes_the_same(core: str, tmp_path: Path) -> None:
     given = images()
-    record = emulate_image(build(tmp_path, core), CALLS, given, {"scaled": "scale", "product": "product"})
+    record = emulate_image(build(tmp_path, core), CALLS, given, Steps("step", ("scale", "product")))
     assert np.array_equal(record.outputs.view(np.int32), expected(given))
     assert set(record.instructions_by_operator) == {"scale", "product", OTHER}
     assert sum(record.instructions_by_operator.values()) == record.instructions

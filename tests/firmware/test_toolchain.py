@@ -27,7 +27,7 @@ def test_sizes(core: str, tmp_path: Path) -> None:
     assert 0 < image.units["tiny.c"].code_bytes <= image.linked.code_bytes
     pushes = image.elf.symbol("pushes")
     assert (pushes.size_bytes, pushes.address, pushes.section) == (4, toolchain.RAM_ADDRESS, ".data")
-    assert {"product", "scaled", *ROOTS} <= {symbol.name for symbol in image.elf.functions()}
+    assert {"product", "step", *ROOTS} <= {symbol.name for symbol in image.elf.functions()}
     assert image.linked.flash_bytes == image.linked.code_bytes + image.linked.constant_bytes + 4
 
 

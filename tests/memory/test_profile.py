@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sapool.export import export_int8, measure_arena
-from sapool.memory import MemoryProfile, buffers_of, lower_bound, profile_graph, profile_tflite
+from sapool.memory import MemoryProfile, arena_size, buffers_of, lower_bound, profile_graph, profile_tflite
 from sapool.tflite import Graph, TfliteError, read_graph, write_graph
 from tests.conftest import images, pooled_net
 from tests.graphs import make_operator, make_tensor
@@ -39,6 +39,7 @@ def assert_as_measured(path: Path) -> None:
     profile, arena = profile_tflite(path), measure_arena(path)
     assert (profile.head_bytes, profile.tail_bytes) == (arena.head_bytes, arena.tail_bytes)
     assert profile.total_bytes == arena.total_bytes
+    assert arena_size(read_graph(path)) == arena.size
 
 
 @pytest.mark.slow

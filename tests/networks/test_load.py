@@ -59,3 +59,14 @@ def test_bad_requests_are_refused() -> None:
         sapool.load_model("sapool:tiny", pretrained=True)
     with pytest.raises(ValueError, match="authors:resnet18-skip-1222 has no pretrained weights"):
         sapool.load_model("authors:resnet18-skip-1222", pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["sapool:tiny", "timm:mobilenetv2_035"])
+def test_grey_images(name: str) -> None:
+    assert sapool.load_model(name, 4, in_channels=1).eval()(torch.zeros(1, 1, 64, 64)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["torchvision:resnet18", "authors:resnet18-skip-1222"])
+def test_networks_of_colour_alone(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} takes images of 3 channels, got an input size of 1"):
+        sapool.load_model(name, 4, in_channels=1)

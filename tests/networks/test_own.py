@@ -27,6 +27,9 @@ class Needy(nn.Module):
     def __init__(self, depth, width, num_classes):
         super().__init__()
 
+def of_channels(in_chans, num_classes):
+    return nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
 def make_net(width=4):
     return MyNet(7, width)
 
@@ -82,6 +85,7 @@ def test_a_class_a_function_and_a_network(home: str) -> None:
     assert load_own(f"{home}:MyNet", 5)(image).shape == (1, 5)
     assert load_own(f"{home}:MyNet(width=32)", 5).get_parameter("conv.weight").shape[0] == 32
     assert load_own(f"{home}:MyNet(num_classes=4)", 5)(image).shape == (1, 4)
+    assert load_own(f"{home}:of_channels", 5, 2)(torch.zeros(1, 2, 8, 8)).shape == (1, 5)
     assert load_own(f"{home}:make_net", 5)(image).shape == (1, 7)
     one, other = load_own(f"{home}:ready", 5), load_own(f"{home}:ready", 5)
     assert one is not other
@@ -101,12 +105,12 @@ def test_a_module(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ("behind", "line"),
     [
         ("MyNett", "did you mean MyNet"),
-        ("Nothing", "choose from MyNet, Needy, make_net, broken, text, ready"),
+        ("Nothing", "choose from MyNet, Needy, of_channels, make_net, broken, text, ready"),
         ("Needy", r"needs depth, width: write .*:Needy\(depth=..., width=...\)"),
         ("MyNet(wide=3)", "has no argument 'wide': did you mean width"),
         ("text", "must give a torch.nn.Module, got str"),
         ("number", "must be a class, a function or a network, got int"),
-        ("broken", r"ValueError: .*groups.*\(line 23\)"),
+        ("broken", r"ValueError: .*groups.*\(line 26\)"),
         ("ready(width=1)", "takes no arguments"),
     ],
 )

@@ -55,7 +55,7 @@ def test_modes_come_back_after_an_error() -> None:
 def test_a_branch_on_values_is_named_by_its_line() -> None:
     with pytest.raises(UntraceableModelError) as caught:
         trace(Branching(), 8)
-    assert re.search(r"test_graph\.py:\d+ \(if x\.sum\(\) > 0:\)", str(caught.value))
+    assert re.search(r"test_traced\.py:\d+ \(if x\.sum\(\) > 0:\)", str(caught.value))
 
 
 def test_a_size_the_model_cannot_take_names_the_place() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sapool.tflite import read_graph, write_graph
-from sapool.tflite.file import TfliteError, pack, parse
+from sapool.tflite import TfliteError, read_graph, write_graph
+from sapool.tflite.file import pack, parse
 from sapool.tflite.read import graph_of
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import Graph, Op, Tensor, build, single, weights

@@ -4,37 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from sapool.training import DataSplits, DivergedError, TrainConfig, evaluate, load_data, train
+from sapool.training import DataSplits, evaluate, load_data, train
 from tests.training.broken import StopAfter, StopError, untimed
-
-
-class Small(nn.Module):
-    """Few enough steps to train in a second; with dropout, so that a restart has randomness to repeat."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16),
-            nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, 10),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-def small() -> nn.Module:
-    torch.manual_seed(0)
-    return Small()
+from tests.training.networks import CONFIG, small
 
 
 @pytest.fixture(scope="module")
 def data() -> DataSplits:
     return load_data("scattered-digits", 24, epochs=4)
-
-
-CONFIG = TrainConfig(epochs=4, batch_size=100)
 
 
 def test_it_learns_and_keeps_the_best_epoch(data: DataSplits, tmp_path: Path) -> None:
@@ -76,11 +54,3 @@ def test_a_network_that_comes_in_eval_mode_is_trained_as_any_other(data: DataSpl
     )
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
-
-
-def test_a_loss_that_is_no_number_stops_with_the_place(data: DataSplits, tmp_path: Path) -> None:
-    model = small()
-    with torch.no_grad():
-        model.get_parameter("layers.0.weight").fill_(float("nan"))
-    with pytest.raises(DivergedError, match="the loss became nan in epoch 1, step 1: lower learning_rate"):
-        train(model, data, CONFIG, tmp_path)

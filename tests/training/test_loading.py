@@ -30,10 +30,22 @@ def test_the_shares_of_a_batch_together_are_the_batch(count: int, batch: int, wo
         [labels.tolist() for _, labels in train_loader(data, batch, 3, process=Processes(rank, world_size, 1))]
         for rank in range(world_size)
     ]
-    assert len(whole) == count // batch
+    assert len(whole) == max(count // batch + (2 * (count % batch) >= batch), 1)
     assert all(len(share) == len(whole) for share in shares)
     for step, batch_labels in enumerate(whole):
-        assert sorted(label for share in shares for label in share[step]) == sorted(batch_labels)
+        # The last takes the rest, but for what can't be shared out evenly.
+        shared = sorted(label for share in shares for label in share[step])
+        left_out = len(batch_labels) % world_size if step + 1 == len(whole) else 0
+        assert len(shared) == len(batch_labels) - left_out
+        assert set(shared) <= set(batch_labels)
+
+
+@pytest.mark.parametrize("count", [2, 63, 64, 95, 96, 126, 127, 128, 200])
+def test_an_epoch_leaves_no_image_out(count: int) -> None:
+    sizes = [len(labels) for _, labels in train_loader(blobs(train=count), 64, 0)]
+    assert sum(sizes) == count
+    assert all(size >= min(count, 32) for size in sizes)
+    assert max(sizes) < 96
 
 
 def test_every_item_is_evaluated_by_exactly_one_process() -> None:

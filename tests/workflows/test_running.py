@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, RunRecord
 from sapool.export import measure_latency
 from sapool.networks.tiny import TinyNet
@@ -32,7 +34,7 @@ from sapool.workflows.running import (
 
 def task() -> Task:
     plan = make_plan(TinyNet(10), 32, "avg")
-    return Task("avg", plan, TrainConfig(epochs=1), 10_000, None, {"seed": 0}, {"device": "cpu"}, "avg")
+    return Task("avg", plan, TrainConfig(epochs=1), Budget(10_000), {"seed": 0}, {"device": "cpu"}, "avg")
 
 
 def record(folder: Path) -> RunRecord:
@@ -57,6 +59,15 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
         claim_folder(tmp_path / "out", {"a": 2, "b": (2, 3)}, "sapool test")
     with pytest.raises(FolderConflictError, match="is no folder of sapool test"):
         claim_folder(Path(__file__).parent, {"a": 1}, "sapool test")
+
+
+def test_a_folder_from_when_no_budget_was_a_very_large_one_is_still_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"seed": 0, "ram_bytes": 1 << 40}))
+    claim_folder(folder, {"seed": 0, "ram_bytes": None}, "sapool test")
+    with pytest.raises(FolderConflictError, match="ram_bytes is None there, 7 here"):
+        claim_folder(folder, {"seed": 0, "ram_bytes": 7}, "sapool test")
 
 
 class Numbered(Dataset[tuple[Tensor, int]]):

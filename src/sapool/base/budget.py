@@ -55,6 +55,19 @@ class Sized(Protocol):
 
 
 @dataclass(frozen=True)
+class Excess:
+    """What a model needs of something (``unit``: ``bytes of RAM``) beyond a budget for it."""
+
+    unit: str
+    used: float
+    limit: float
+
+    def __str__(self) -> str:
+        """Return it in words: ``25,264 bytes of RAM, 264 over 25,000``."""
+        return f"{self.used:,} {self.unit}, {self.used - self.limit:,} over {self.limit:,}"
+
+
+@dataclass(frozen=True)
 class Budget:
     """What a model may need at most; None: as much as it likes.
 
@@ -114,14 +127,15 @@ class Budget:
         """Return the share of the budget that is used most, 0 where none is set: at most 1 where the model fits."""
         return max(self.share(size).values(), default=0.0)
 
-    def over(self, size: Sized) -> tuple[str, ...]:
-        """Return, in words, each budget that a model exceeds: ``25,264 bytes of RAM, 264 over 25,000``."""
+    def over(self, size: Sized) -> tuple[Excess, ...]:
+        """Return each budget that a model exceeds, and by how much; empty where it fits.
+
+        Raises:
+            ValueError: a figure that the budget is for is not known.
+        """
         needs = size.needs
-        return tuple(
-            f"{used:,} {_UNITS[name]}, {used - limit:,} over {limit:,}"
-            for name, limit in self._limits().items()
-            if (used := _known(needs, name)) > limit
-        )
+        found = (Excess(_UNITS[name], _known(needs, name), limit) for name, limit in self._limits().items())
+        return tuple(excess for excess in found if excess.used > excess.limit)
 
     def _limits(self) -> dict[str, float]:
         return {name: limit for name, limit in asdict(self).items() if limit is not None}
@@ -134,6 +148,26 @@ class Budget:
         said += [] if self.instructions is None else [f"{format_count(self.instructions)} instructions"]
         said += [] if self.latency_ms is None else [f"{self.latency_ms:g} ms"]
         return ", ".join(said)
+
+    def in_bytes(self) -> str:
+        """Return its memory in the unit that arenas are shown in: ``65,536 bytes of RAM and 1,048,576 of flash``."""
+        ram = "" if self.ram_bytes is None else f"{self.ram_bytes:,} bytes of RAM"
+        flash = "" if self.flash_bytes is None else f"{self.flash_bytes:,}{'' if ram else ' bytes'} of flash"
+        return " and ".join(filter(None, (ram, flash))) or "no RAM budget"
+
+    @classmethod
+    def given(cls, budget: Budget | None, **limits: int | None) -> Budget:
+        """Return the budget that a caller gives as a whole or figure by figure.
+
+        Raises:
+            ValueError: both at once, or a figure out of its range.
+        """
+        named = [name for name, limit in limits.items() if limit is not None]
+        if budget is None:
+            return cls(**limits)
+        if named:
+            raise ValueError(f"budget and {named[0]} exclude each other: put it into the budget")
+        return budget
 
     def to_json(self) -> str:
         """Return it as JSON text; :meth:`from_json` reads it back."""
@@ -158,8 +192,13 @@ class Budget:
         Raises:
             ValueError: a value out of its range.
         """
-        held = {name: config.get(name) for name in _UNITS}
-        return cls(**held | ({"ram_bytes": None} if held["ram_bytes"] == _OLD_NO_BUDGET else {}))
+        held = as_written_today(config)
+        return cls(**{name: held.get(name) for name in _UNITS})
+
+
+def as_written_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of any age with None where it has no RAM budget; old ones have a very large one."""
+    return {**config} | ({"ram_bytes": None} if config.get("ram_bytes") == _OLD_NO_BUDGET else {})
 
 
 def _known(needs: Needs, name: str) -> float:

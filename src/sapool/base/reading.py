@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.base.quoting import one_line, quote
 from sapool.base.suggest import suggest
@@ -31,7 +32,7 @@ MOST_WHOLE = 2**63 - 1
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 
 
-class ReadingError(ValueError):
+class ReadingError(SapoolError, ValueError):
     """What a file holds is not what it must hold; the message says key, rule and value."""
 
 
@@ -68,7 +69,7 @@ def parse_json(text: str, *, check: bool = True) -> Any:
     {'a': [1, 2.5]}
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant if check else None)
     except RecursionError:
         raise ReadingError(f"nested deeper than {MOST_DEPTH} levels") from None
     except json.JSONDecodeError as error:

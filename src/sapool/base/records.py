@@ -6,10 +6,8 @@ Bytes are ints named ``*_bytes``; accuracies are fractions in [0, 1]; sizes are 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from sapool.base.arena import ArenaSize, as_plain
@@ -341,22 +339,6 @@ class SilentReporter:
 
     def finish(self) -> None:
         """Ignore the end."""
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write under a temporary name and rename, so that a reader never sees half a file."""
-    write_bytes_atomically(path, text.encode())
-
-
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Write under a temporary name and rename, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def record_to_json(record: Any) -> str:

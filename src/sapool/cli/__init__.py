@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import NoReturn
 
 try:
     import typer
     from typer.exceptions import TyperException
 
-    from sapool.cli.console import DONE, INTERRUPTED, MISTAKE, NOTHING_FITS, messages
+    from sapool.cli.console import DONE, MISTAKE, NOTHING_FITS, messages
 except ImportError as error:
     raise SystemExit(f"the command line needs the package {error.name!r}: pip install 'sapool[cli]'") from None
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import explain_missing
+from sapool.base.quoting import escape_controls
 from sapool.base.sizes import parse_size
 from sapool.cli.compare import compare
 from sapool.cli.data import data
@@ -26,11 +27,12 @@ from sapool.cli.memory import boards, profile
 from sapool.cli.optimize import optimize
 from sapool.cli.plan import plan
 from sapool.cli.prune import prune
+from sapool.cli.signals import INTERRUPTED, TERMINATED, terminable
 from sapool.cli.train import train
 
-__all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "app", "main", "parse_size"]
+__all__ = ["DONE", "INTERRUPTED", "MISTAKE", "NOTHING_FITS", "TERMINATED", "app", "main", "parse_size"]
 
-_EXPECTED = ("InterpreterError",)  # by name: importing it would need the deploy extra
+_LINE_END = "\n"
 
 app = typer.Typer(
     help="Make a convolutional network fit a micro-controller's memory with self-attentive pooling, and prove it on "
@@ -48,33 +50,37 @@ app.add_typer(detect, name="detect")
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130."""
+    """Run the command line: a user's mistake is one line and exit code 2, Ctrl-C is 130, SIGTERM 143."""
     warnings.showwarning = _warn  # type: ignore[assignment] # it is only ever called with positions
+    with terminable() as was_terminated:
+        code = _exit_code()
+    raise SystemExit(TERMINATED if code == INTERRUPTED and was_terminated() else code)
+
+
+def _exit_code() -> int:
     try:
-        code = app(standalone_mode=False)
+        return app(standalone_mode=False) or DONE
     except (typer.Abort, KeyboardInterrupt):
-        raise SystemExit(INTERRUPTED) from None
+        messages.print("sapool: interrupted")
+        return INTERRUPTED
     except TyperException as error:
         # The parser's own complaints, in one line like all others (it would draw a box around them).
         said = error.format_message().strip() if hasattr(error, "format_message") else str(error)
         if not said:  # a call without a command: its help has been printed
-            raise SystemExit(MISTAKE) from None
+            return MISTAKE
         context = getattr(error, "ctx", None)
-        _fail(f"{said} (see {context.command_path if context is not None else 'sapool'} --help)")
-    except (ValueError, ImportError, OSError, RuntimeError) as error:
-        # Of RuntimeErrors only an interpreter's is about the user's file; any other is a defect, shown whole.
-        defect = isinstance(error, RuntimeError) and type(error).__name__ not in _EXPECTED
-        if defect or os.environ.get("SAPOOL_DEBUG"):
+        return _fail(f"{said} (see {context.command_path if context is not None else 'sapool'} --help)")
+    except (SapoolError, ValueError, ImportError, OSError) as error:  # any other is a defect, shown whole
+        if os.environ.get("SAPOOL_DEBUG"):
             raise
-        _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
-    raise SystemExit(code or DONE)
+        return _fail(str(explain_missing(error, "this command", "all") if isinstance(error, ImportError) else error))
 
 
 def _warn(message: Warning | str, *_: object) -> None:
     """A warning is one line, without the place in the code that it came from."""
-    messages.print(f"sapool: {message}", markup=False, soft_wrap=True)
+    messages.print(f"sapool: {escape_controls(str(message), keep=_LINE_END)}", soft_wrap=True)
 
 
-def _fail(said: str) -> NoReturn:
-    messages.print(f"sapool: {said}", markup=False, soft_wrap=True)
-    raise SystemExit(MISTAKE)
+def _fail(said: str) -> int:
+    messages.print(f"sapool: {escape_controls(said, keep=_LINE_END)}", soft_wrap=True)
+    return MISTAKE

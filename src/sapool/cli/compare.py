@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from sapool.cli.console import (
     DONE,
-    INTERRUPTED,
     NOTHING_FITS,
     AsJson,
     BoardName,
@@ -22,10 +21,11 @@ from sapool.cli.console import (
     InputSize,
     Ram,
     Terminal,
-    budgets,
-    messages,
+    budget_from,
+    check_folder,
     names_in,
     print_table,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -110,10 +110,11 @@ def compare(
     """
     given = [name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
     _check_belongs(given)
+    check_folder(out)
     if against is not None:
         _show_authors(against, results or [], as_json)
         return
-    ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
+    budget = budget_from(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     recipe_asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     trained_by = _recipe(recipe or ("authors-imagenet" if study else None), recipe_asked)
     if study is not None:
@@ -139,8 +140,8 @@ def compare(
         input_sizes=tuple(_whole_numbers("--sizes", sizes)),
         pools=names_in(pools) if pools is not None else ("self_attentive", "max", "avg"),
         variants=_variants(variant or []),
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
+        ram_bytes=budget.ram_bytes,
+        flash_bytes=budget.flash_bytes,
         seeds=seeds,
         recipe=trained_by,
         placement=placement,
@@ -225,20 +226,13 @@ def _recipe(name: str | None, asked: dict[str, Any]) -> TrainConfig:
 def _compare(config: CompareConfig, out: Path | None, storage: str | None, as_json: bool) -> None:
     from sapool.workflows.compare import compare as run
 
-    try:
+    with resumable():
         found = run(config, out, storage=storage, reporter=Terminal())
-    except KeyboardInterrupt:
-        _say_interrupted()
     if as_json:
         sys.stdout.write(found.to_json() + "\n")
     else:
         _show(found)
     raise typer.Exit(DONE if found.anything_fits else NOTHING_FITS)
-
-
-def _say_interrupted() -> NoReturn:
-    messages.print("interrupted; the same command goes on where it stopped", markup=False)
-    raise typer.Exit(INTERRUPTED) from None
 
 
 def _show(found: Comparison) -> None:
@@ -288,10 +282,8 @@ def _run_study(name: str, data: str | None, asked: dict[str, Any], out: Path | N
         raise ValueError(f"--study needs --data: the folder of an ImageNet-style data set for {name}")
     configs = study_configs(data, **asked)
     folder = out or Path("runs") / name
-    try:
+    with resumable():
         found = run_study(configs, folder, storage=storage, reporter=Terminal())
-    except KeyboardInterrupt:
-        _say_interrupted()
     sys.stdout.write(iso_memory_page(found))
     sys.stdout.write(f"tables and records: {folder}\n")
     raise typer.Exit(DONE if any(entry.anything_fits for entry in found.values()) else NOTHING_FITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sapool.base.files import check_path, check_replaceable
 from sapool.base.sizes import parse_size
+from sapool.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
+    from sapool.base.budget import Budget
     from sapool.base.records import PoolingPlan
 
-DONE, MISTAKE, NOTHING_FITS, INTERRUPTED = 0, 2, 3, 130
+DONE, MISTAKE, NOTHING_FITS = 0, 2, 3
 _WIDTH_OF_A_FILE = 132
 
-messages = Console(stderr=True, highlight=False)
+# Names and paths of users are printed as they are: no markup, no emoji.
+messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -37,13 +43,17 @@ class Terminal:
 
     def stage(self, text: str) -> None:
         """Print a line."""
-        messages.print(text, markup=False, soft_wrap=True)
+        messages.print(text, soft_wrap=True)
 
     def start(self, name: str, total: int) -> None:
         """Open a bar."""
         self._done, self._total, self._tenths = 0, total, 0
         if messages.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[text]}", markup=False),
+            )
             self._progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
             self._task = self._progress.add_task(name, total=total, text="")
             self._progress.start()
@@ -66,8 +76,8 @@ class Terminal:
 
 def print_table(table: Table) -> None:
     """Print a table, whole also in a file or a pipe, which have no width."""
-    out = Console(highlight=False)
-    wide = out if out.is_terminal else Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    out = Console(highlight=False, markup=False, emoji=False)
+    wide = out if out.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_WIDTH_OF_A_FILE)
     wide.print(table)
 
 
@@ -107,35 +117,63 @@ def check_free(path: Path | None, force: bool, option: str = "--out") -> None:
     """Check that a file can be written, before any work is done for it.
 
     Raises:
-        ValueError: it is a folder, or it exists and ``force`` is not set.
+        ValueError: it is no path a file can have, something else than a regular file is there, or it exists and
+            ``force`` is not set.
     """
     if path is None:
         return
-    if path.is_dir():
-        raise ValueError(f"{option} {path} is a folder; name the file to write")
+    check_replaceable(path, option)
     if path.exists() and not force:
         raise ValueError(f"{path} exists; choose another {option} or say --force")
 
 
-def budgets(ram: str | None, flash: str | None, board: str | None, *, default_ram: str, default_flash: str) -> Budgets:
-    """Return the budgets that the options ask for, in bytes.
+def check_folder(path: Path | None, option: str = "--out") -> None:
+    """Check that a path can be a folder's, before any work is done for it.
+
+    Raises:
+        ValueError: it can be none's, or something else is there.
+    """
+    if path is None:
+        return
+    check_path(path, option)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{option} {path} is a file; name a folder")
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Answer Ctrl-C and SIGTERM inside with a line that says how to go on, and their exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        messages.print("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def budget_from(
+    ram: str | None, flash: str | None, board: str | None, *, default_ram: str = "", default_flash: str = ""
+) -> Budget:
+    """Return the budget that the options ask for; a default that is empty is no limit.
 
     Raises:
         ValueError: a size that is none, an unknown board, or a board and a size at once.
     """
+    from sapool.base.budget import Budget
+
     if board is None:
-        return parse_size(ram or default_ram), parse_size(flash or default_flash)
+        sizes = [parse_size(text) if text else None for text in (ram or default_ram, flash or default_flash)]
+        return Budget(ram_bytes=sizes[0], flash_bytes=sizes[1])
     for name, value in (("--ram", ram), ("--flash", flash)):
         if value is not None:
             raise ValueError(f"--board and {name} exclude each other: {board} has its own")
-    from sapool.memory.boards import budget_of
+    from sapool.memory.boards import get_board
 
-    return budget_of(board)
+    return get_board(board).budget
 
 
-Budgets = tuple[int, int]
 Ram = Annotated[
-    str | None, typer.Option("--ram", help="RAM budget for TFLM's whole arena: 131072, 128KiB, 128kB, 1MiB.")
+    str | None,
+    typer.Option("--ram", help="RAM budget for the arena that TFLM must be given: 131072, 128KiB, 128kB, 1MiB."),
 ]
 Flash = Annotated[str | None, typer.Option("--flash", help="Flash budget for the .tflite file.")]
 BoardName = Annotated[

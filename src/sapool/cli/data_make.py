@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sapool.base.suggest import suggest
-from sapool.cli.console import AsJson, Terminal
+from sapool.cli.console import AsJson, Terminal, check_folder
 
 _FORMATS = ("coco",)
 _EVALUATED_SHARE = 5  # one validation and one test image for so many training images
@@ -35,6 +35,7 @@ def make(
         raise ValueError(f"unknown data set {name!r}: {suggest(name, BOX_DATA_SETS)}")
     if format_ not in _FORMATS:
         raise ValueError(f"unknown format {format_!r}: {suggest(format_, _FORMATS)}")
+    check_folder(out)
     if images < 1:
         raise ValueError(f"--images must be at least 1, got {images}")
     evaluated = max(1, images // _EVALUATED_SHARE)

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.reading import read_json
 from sapool.base.sizes import parse_size
 from sapool.cli.console import (
-    INTERRUPTED,
     AsJson,
     Terminal,
+    check_folder,
     check_free,
     messages,
     names_in,
     print_table,
     read_plan,
-    read_text,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def train(
     from sapool.training import Hardware, processes
     from sapool.workflows.detecting import DetectRequest, run_detector
 
+    check_folder(out)
     config = read_detection_recipe(
         recipe,
         detector=detector,
@@ -99,13 +101,10 @@ def train(
     planned = _plan(model, config, pool, strides, plan)
     request = DetectRequest(model, data, planned, config, skip_bad, train_images, pretrained)
     hardware = Hardware(workers, precision, accelerator=accelerator, tensorboard=tensorboard)
-    try:
+    with resumable():
         run = run_detector(
             request, out or request.default_folder(recipe), hardware=hardware, reporter=Terminal(), measure=measure
         )
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if processes().rank == 0:
         _show_run(run, as_json)
 
@@ -186,10 +185,7 @@ def _files(annotations: Path, results: Path) -> tuple[CocoAnnotations, list[dict
     """
     from sapool.detection.annotation_file import parse_annotations
 
-    try:
-        found = json.loads(read_text(results))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{results}: not JSON: {error}") from None
+    found = read_json(results, most_bytes=4 << 30)
     needed = {"image_id", "category_id", "bbox", "score"}
     if not isinstance(found, list) or not all(isinstance(entry, dict) and needed <= entry.keys() for entry in found):
         raise ValueError(f"{results}: COCO results must be a list of objects with {', '.join(sorted(needed))}")
@@ -214,6 +210,7 @@ def predict(
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")
+    check_folder(out)
     check_free(out / "results.json", force)
     run = read_detector(folder)
     found = predict_files(run.detector(), images, run.classes, out, min_score)
@@ -263,25 +260,22 @@ def compare(
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware
     from sapool.workflows.compare import DetectCompareConfig, compare_detectors
-    from sapool.workflows.compare.config import NO_BUDGET
 
+    check_folder(out)
     config = DetectCompareConfig(
         model=model,
         data=data,
         recipe=read_detection_recipe(recipe, epochs=epochs),
         pools=names_in(pools),
-        ram_bytes=NO_BUDGET if ram is None else parse_size(ram),
+        ram_bytes=None if ram is None else parse_size(ram),
         seeds=seeds,
         strides=None if (given := parse_strides(strides)) is None else tuple(given),
         skip_bad=skip_bad,
         train_images=train_images,
         pretrained=pretrained,
     )
-    try:
+    with resumable():
         found = compare_detectors(config, out, storage=storage, reporter=Terminal(), hardware=Hardware(workers))
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(found.to_json() + "\n")
     else:
@@ -298,7 +292,7 @@ def _show_comparison(found: DetectorComparison) -> None:
         table.add_row(*cells(row))
     print_table(table)
     for line in [f"{row.pool}: {reason}" for row in found.rows for reason in row.reasons] + list(EXPLANATION):
-        messages.print(line, markup=False, soft_wrap=True)
+        messages.print(line, soft_wrap=True)
 
 
 def _show_run(run: DetectorRun, as_json: bool) -> None:
@@ -312,7 +306,7 @@ def _show_run(run: DetectorRun, as_json: bool) -> None:
         ("validation AP", f"{result['val_ap']:.1%} (epoch {result['best_epoch']}, chosen by it)"),
         ("time", f"{result['train_seconds']:.0f} s, {result['images_per_second']:,.0f} images/s"),
         ("parameters", f"{run.record['parameters']:,}"),
-        ("backbone's arena, int8", f"{arena.total_bytes:,} bytes (heads not in it)" if arena else "not known"),
+        ("backbone's arena, int8", f"{arena.arena_bytes:,} bytes (heads not in it)" if arena else "not known"),
     ]
     for row in rows:
         table.add_row(*row)

@@ -78,6 +78,7 @@ def export(
     named = [path.resolve() for path in targets.values() if path is not None]
     if len(set(named)) != len(named):
         raise ValueError("--out, --onnx and --pte must name different files")
+    from sapool.base.arena import as_plain
     from sapool.export import export_int8, measure_arena
 
     network, calibration, input_size = _subject(model, data, num_classes, input_size, plan, weights)
@@ -89,9 +90,9 @@ def export(
     others, savings = _other_formats(network, input_size, onnx, pte), _savings(network, input_size, passes)
     if as_json:
         checked = json.loads(report.to_json()) if report is not None else None
-        whole = {"export": asdict(record), "arena": asdict(arena), "health": checked}
+        whole = {"export": asdict(record), "arena": as_plain(arena), "health": checked}
         whole |= {name: asdict(other) for name, other in others.items()}
-        whole["predicted_savings"] = [asdict(step) for step in savings]
+        whole["predicted_savings"] = as_plain(savings)
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
         return
     show_arena(arena, out, record)
@@ -118,13 +119,13 @@ def _savings(network: nn.Module, input_size: int, passes: str) -> Sequence[PassS
 
 def _show_savings(savings: Sequence[PassSaving]) -> None:
     table = Table(title="what each pass saved of the arena (predicted, bytes)")
-    for name in ("pass", "head", "tail", "total", "saved"):
+    for name in ("pass", "head", "tail", "arena", "saved"):
         table.add_column(name, justify="left" if name == "pass" else "right")
     before = savings[0]
     for step in savings:
-        saved = before.total_bytes - step.total_bytes
+        saved = before.arena_bytes - step.arena_bytes
         if saved or not step.name:
-            counts = (step.head_bytes, step.tail_bytes, step.total_bytes)
+            counts = (step.head_bytes, step.tail_bytes, step.arena_bytes)
             table.add_row(step.name or "none", *(f"{count:,}" for count in counts), f"{saved:,}" if step.name else "")
         before = step
     print_table(table)
@@ -192,7 +193,7 @@ def _network(model: str, num_classes: int, input_size: int, plan: Path | None, w
 
     network = planned_network(model, num_classes, input_size, plan)
     if weights is None:
-        messages.print("no --weights: the network is untrained, its normalisations are randomised", markup=False)
+        messages.print("no --weights: the network is untrained, its normalisations are randomised")
         return randomize_norms(network)
     load_weights(network, weights)
     return network
@@ -222,20 +223,22 @@ def measure(
 
     Example: sapool measure model.tflite --ram 96KiB
     """
-    budget = parse_size(ram) if ram is not None else None
+    from sapool.base.budget import Budget
+
+    budget = Budget(ram_bytes=None if ram is None else parse_size(ram))
+    from sapool.base.records import record_to_json
     from sapool.export import measure_arena
 
     arena = measure_arena(file)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(arena), indent=2) + "\n")
+        sys.stdout.write(record_to_json(arena) + "\n")
     else:
         show_arena(arena, file)
-    if budget is not None:
-        fits = arena.fits(budget)
-        if not as_json:
-            verdict = "fits" if fits else "does not fit"
-            sys.stdout.write(f"{arena.total_bytes:,} bytes {verdict} {budget:,} bytes of RAM\n")
-        raise typer.Exit(DONE if fits else NOTHING_FITS)
+    fits = budget.fits(arena)
+    if ram is not None and not as_json:
+        said = "fits" if fits else "does not fit"
+        sys.stdout.write(f"an arena of {arena.arena_bytes:,} bytes {said} {budget.in_bytes()}\n")
+    raise typer.Exit(DONE if fits else NOTHING_FITS)
 
 
 def show_arena(arena: ArenaRecord, path: Path, record: ExportRecord | None = None) -> None:
@@ -244,7 +247,8 @@ def show_arena(arena: ArenaRecord, path: Path, record: ExportRecord | None = Non
     rows: list[tuple[str, Any]] = [
         ("arena head (activations, scratch)", f"{arena.head_bytes:,} bytes"),
         ("arena tail (persistent)", f"{arena.tail_bytes:,} bytes"),
-        ("arena total", f"{arena.total_bytes:,} bytes"),
+        *_planning(arena),
+        ("arena", f"{arena.arena_bytes:,} bytes"),
         ("file (flash)", f"{arena.flash_bytes:,} bytes"),
         ("operators", " ".join(arena.operators)),
     ]
@@ -261,3 +265,9 @@ def show_arena(arena: ArenaRecord, path: Path, record: ExportRecord | None = Non
     for name, value in rows:
         table.add_row(name, value)
     print_table(table)
+
+
+def _planning(arena: ArenaRecord) -> list[tuple[str, str]]:
+    """Return what planning needs in place of the head, where that is more."""
+    more = arena.setup_bytes > arena.head_bytes
+    return [("arena while planning, in place of the head", f"{arena.setup_bytes:,} bytes")] if more else []

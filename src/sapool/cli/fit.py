@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,6 @@ from rich.table import Table
 
 from sapool.cli.console import (
     DONE,
-    INTERRUPTED,
     NOTHING_FITS,
     AsJson,
     BoardName,
@@ -21,13 +18,15 @@ from sapool.cli.console import (
     InputSize,
     Ram,
     Terminal,
-    budgets,
-    messages,
+    budget_from,
+    check_folder,
     names_in,
     print_table,
+    resumable,
 )
 
 if TYPE_CHECKING:
+    from sapool.base.budget import Budget
     from sapool.base.records import RunRecord
     from sapool.workflows.fit import FitSummary, Way
 
@@ -67,21 +66,23 @@ def fit(
     The same command again goes on where an interrupted one stopped. Exit codes: 0 something fits, 2 a mistake in the
     call, 3 nothing fits.
 
-    Without --ram, --flash or --board: 64KiB and 1MiB. With --board the arena's 64-bit total is held against what the
+    Without --ram, --flash or --board: 64KiB and 1MiB. With --board the 64-bit arena is held against what the
     board leaves (a 32-bit core needs less), and at the end its own core's arena is predicted.
 
     Example: sapool fit --ram 40KiB --pools self_attentive,max
     """
+    from sapool.base.records import record_to_json
     from sapool.workflows.fit import FitConfig
     from sapool.workflows.fit import fit as run_fit
 
-    ram_bytes, flash_bytes = budgets(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
+    check_folder(out)
+    budget = budget_from(ram, flash, board, default_ram="64KiB", default_flash="1MiB")
     config = FitConfig(
         model=model,
         data=data,
         input_size=input_size,
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
+        ram_bytes=budget.ram_bytes,
+        flash_bytes=budget.flash_bytes,
         pools=names_in(pools),
         epochs=epochs,
         batch_size=batch_size,
@@ -90,15 +91,12 @@ def fit(
         input_sizes=sizes_in(input_sizes),
         prune=prune,
     )
-    try:
+    with resumable():
         summary = run_fit(config, out, Terminal())
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        sys.stdout.write(json.dumps(asdict(summary), indent=2) + "\n")
+        sys.stdout.write(record_to_json(summary) + "\n")
     else:
-        _show_fit(summary, config.ram_bytes)
+        _show_fit(summary, config.budget)
         if board is not None and summary.best is not None:
             _show_board(board, Path(summary.folder) / summary.best / "model.tflite")
     raise typer.Exit(DONE if summary.best else NOTHING_FITS)
@@ -117,24 +115,23 @@ def sizes_in(text: str) -> tuple[int, ...]:
 
 
 def _show_board(board: str, model: Path) -> None:
+    from sapool.cli.memory import told
     from sapool.memory.boards import get_board
     from sapool.memory.verdict import profile_for_target, verdict
     from sapool.tflite import read_graph
 
     found = get_board(board)
     judged = verdict(profile_for_target(read_graph(model), found.target), model.stat().st_size, found)
-    sys.stdout.write(f"{board}: {judged.reason}\n")
+    sys.stdout.write(f"{told(judged)}\n")
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
-    from sapool.workflows.fit import format_kib
-
-    table = Table(title=f"int8 models under {format_kib(ram_bytes)} of RAM (accuracy on test, arena of TFLM in bytes)")
-    headings = ("way", "strides", "float", "int8", "head", "tail", "total", "flash", "MACs", "parameters", "fits")
+def _show_fit(summary: FitSummary, budget: Budget) -> None:
+    table = Table(title=f"int8 models under {budget} (accuracy on test, arena of TFLM in bytes)")
+    headings = ("way", "strides", "float", "int8", "head", "tail", "arena", "flash", "MACs", "parameters", "fits")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("way", "strides") else "right", no_wrap=True)
     for way, run in zip(summary.ways, summary.runs, strict=True):
@@ -145,14 +142,14 @@ def _show_fit(summary: FitSummary, ram_bytes: int) -> None:
             files = Path(summary.folder) / way.name
             sys.stdout.write(
                 f"best that fits (by int8 accuracy on validation, {_percent(run.int8_val_accuracy)}): {way.name}, "
-                f"{_percent(run.int8_test_accuracy)} on test with {run.total_bytes:,} bytes of arena\n"
+                f"{_percent(run.int8_test_accuracy)} on test with {run.arena_bytes:,} bytes of arena\n"
                 f"{_savings(way)}"
                 f"model and header: {files / 'model.tflite'}, {files / 'model.h'}\n"
             )
         if way.name == summary.closest:
             sys.stdout.write(
-                f"nothing fits {ram_bytes:,} bytes of RAM and {summary.config['flash_bytes']:,} of flash; closest: "
-                f"{way.name} with strides {','.join(map(str, run.strides))}, arena {run.total_bytes:,} bytes, file "
+                f"nothing fits {budget.in_bytes()}; closest: "
+                f"{way.name} with strides {','.join(map(str, run.strides))}, arena {run.arena_bytes:,} bytes, file "
                 f"{run.flash_bytes:,} bytes\n"
             )
 
@@ -162,11 +159,11 @@ def _savings(way: Way) -> str:
     if not way.savings:
         return ""
     first, *others = way.savings
-    before, said = first.total_bytes, []
+    before, said = first.arena_bytes, []
     for step in others:
-        said.append(f"{step.name} {step.total_bytes - before:+,}")
-        before = step.total_bytes
-    return f"its arena, predicted: {first.total_bytes:,} bytes as it is; {', '.join(said)}\n"
+        said.append(f"{step.name} {step.arena_bytes - before:+,}")
+        before = step.arena_bytes
+    return f"its arena, predicted: {first.arena_bytes:,} bytes as it is; {', '.join(said)}\n"
 
 
 def _fit_row(run: RunRecord) -> list[str]:
@@ -174,7 +171,7 @@ def _fit_row(run: RunRecord) -> list[str]:
         ",".join(str(stride) for stride in run.strides),
         _percent(run.float_test_accuracy),
         _percent(run.int8_test_accuracy),
-        *(f"{count:,}" for count in (run.head_bytes, run.tail_bytes, run.total_bytes, run.flash_bytes)),
+        *(f"{count:,}" for count in (run.head_bytes, run.tail_bytes, run.arena_bytes, run.flash_bytes)),
         "-" if run.macs is None else f"{run.macs:,}",
         f"{run.parameters:,}",
         "yes" if run.fits else "no",

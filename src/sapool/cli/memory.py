@@ -55,7 +55,7 @@ def profile(
     else:
         _show(profiled, model, every)
         if judged is not None:
-            sys.stdout.write(f"{judged.board or judged.target}: {judged.reason}\n")
+            sys.stdout.write(f"{told(judged)}\n")
     raise typer.Exit(DONE if judged is None or judged.fits else NOTHING_FITS)
 
 
@@ -92,14 +92,21 @@ def _verdict(graph: Graph, flash_bytes: int, target: str | None, board: str | No
     return None
 
 
+def told(judged: Verdict) -> str:
+    """Return the arena that was judged, and the verdict, a line each."""
+    arena = f"arena on {judged.target}, what planning needs in it: {judged.ram_needed_bytes:,} bytes"
+    return f"{arena}\n{judged.board}: {judged.reason}"
+
+
 def _show(profiled: MemoryProfile, model: str, every: bool) -> None:
     peak = profiled.by_operator[profiled.peak_operator]
     summary = Table(title=f"{model}: predicted arena of TensorFlow Lite Micro", show_header=False)
     rows = [
         ("head (activations, scratch)", f"{profiled.head_bytes:,} bytes"),
         ("tail (persistent), 64-bit / 32-bit", f"{profiled.tail_bytes:,} / {profiled.tail_bytes_32bit:,} bytes"),
-        ("total, 64-bit / 32-bit", f"{profiled.total_bytes:,} / {profiled.total_bytes_32bit:,} bytes"),
-        ("total, 32-bit firmware, nothing recorded", f"{profiled.firmware_bytes_32bit:,} bytes"),
+        ("while planning, in place of the head", f"{profiled.setup_bytes:,} / {profiled.setup_bytes_32bit:,} bytes"),
+        ("arena, 64-bit / 32-bit", f"{profiled.arena_bytes:,} / {profiled.arena_bytes_32bit:,} bytes"),
+        ("head and tail, 32-bit firmware, nothing recorded", f"{profiled.firmware_bytes_32bit:,} bytes"),
         ("least head that its lifetimes allow", f"{profiled.lower_bound_bytes:,} bytes"),
         ("peak", f"{_name(peak)} with {peak.live_bytes:,} bytes alive"),
         *((label, f"{count:,} bytes ({count / 1024:,.0f} KiB)") for label, count in profiled.conventions.items()),
@@ -111,7 +118,7 @@ def _show(profiled: MemoryProfile, model: str, every: bool) -> None:
     _show_operators(profiled, peak.live_bytes, every)
     if profiled.unknown_operators:
         kinds = ", ".join(profiled.unknown_operators)
-        messages.print(f"scratch and persistent bytes of {kinds} are not known: not counted", markup=False)
+        messages.print(f"scratch and persistent bytes of {kinds} are not known: not counted")
 
 
 def timeline(profiled: MemoryProfile, width: int = _TIMELINE_WIDTH) -> str:

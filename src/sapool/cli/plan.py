@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sapool.base.sizes import parse_size
+from sapool.base.sizes import parse_count
 from sapool.cli.console import (
     DONE,
     NOTHING_FITS,
@@ -18,7 +19,7 @@ from sapool.cli.console import (
     InputSize,
     Ram,
     Terminal,
-    budgets,
+    budget_from,
     check_free,
     messages,
     names_in,
@@ -28,9 +29,8 @@ from sapool.cli.console import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from sapool.base.budget import Budget
     from sapool.base.records import PoolingPlan
-
-_NO_LIMIT = "1000000MB"
 
 
 def plan(
@@ -46,7 +46,9 @@ def plan(
     ram: Ram = None,
     flash: Flash = None,
     board: BoardName = None,
-    macs: Annotated[int | None, typer.Option(help="Budget for multiply-accumulates of one inference.")] = None,
+    macs: Annotated[
+        str | None, typer.Option(help="Budget for multiply-accumulates of one inference: 20M, 300k.")
+    ] = None,
     sizes: Annotated[str, typer.Option(help="With a budget: further input sizes to try, comma-separated.")] = "",
     out: Annotated[Path | None, typer.Option(help="Write the (best) plan there, for sapool export --plan.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
@@ -72,10 +74,10 @@ def plan(
     if ram is not None or board is not None:
         if strides is not None:
             raise ValueError("--strides and a budget exclude each other: with --ram or --board they are searched for")
-        limits = budgets(ram, flash, board, default_ram="", default_flash=_NO_LIMIT)
+        limits = replace(budget_from(ram, flash, board), macs=None if macs is None else parse_count(macs))
         further = [int(size) for size in names_in(sizes)]
         pools = names_in(pool or "self_attentive,avg,strided")
-        _search(network, model, [input_size, *further], limits, macs, pools, names_in(placement), out, as_json)
+        _search(network, model, [input_size, *further], limits, pools, names_in(placement), out, as_json)
         return
     planned = make_plan(network, input_size, pool or "self_attentive", parse_strides(strides), placement)
     if any(site.pool_stride > 1 for site in planned.sites):
@@ -88,7 +90,7 @@ def plan(
 
 
 def _write(planned: PoolingPlan, out: Path | None) -> None:
-    from sapool.base.records import write_bytes_atomically
+    from sapool.base.files import write_bytes_atomically
 
     if out is not None:
         write_bytes_atomically(out, planned.to_json().encode())
@@ -103,15 +105,14 @@ def _show(network: nn.Module, model: str, planned: PoolingPlan) -> None:
     print_table(plan_table(planned, [site for site in found if isinstance(site, DownsamplingSite)], model))
     for site in found:
         if not isinstance(site, DownsamplingSite):
-            messages.print(f"left alone: {site.name}: {site.reason}", markup=False)
+            messages.print(f"left alone: {site.name}: {site.reason}")
 
 
 def _search(
     network: nn.Module,
     model: str,
     sizes: list[int],
-    limits: tuple[int, int],
-    macs: int | None,
+    budget: Budget,
     pools: tuple[str, ...],
     placements: tuple[str, ...],
     out: Path | None,
@@ -120,13 +121,10 @@ def _search(
     from sapool.cli.plan_table import search_table
     from sapool.predict.search import search_plans
 
-    ram_bytes, flash_bytes = limits
     found = search_plans(
         network,
         sizes[0],
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
-        macs=macs,
+        budget=budget,
         pools=pools,
         placements=placements,
         input_sizes=sizes[1:],
@@ -140,8 +138,8 @@ def _search(
     else:
         print_table(search_table(found, model))
         if best is None:
-            limit = "" if flash_bytes == parse_size(_NO_LIMIT) else f" and {flash_bytes:,} of flash"
-            sys.stdout.write(f"nothing fits {ram_bytes:,} bytes of RAM{limit}; the table shows what comes closest\n")
+            macs = "" if budget.macs is None else f", {budget.macs:,} MACs"
+            sys.stdout.write(f"nothing fits {budget.in_bytes()}{macs}; the table shows what comes closest\n")
         else:
             _show(network, model, best.plan)
     raise typer.Exit(DONE if best is not None else NOTHING_FITS)

@@ -38,7 +38,7 @@ def _told(candidate: PlanCandidate) -> dict[str, str]:
         "placement": candidate.placement,
         "input": "x".join(map(str, candidate.plan.input_size[1:])),
         "head": f"{candidate.head_bytes:,}",
-        "total": f"{candidate.total_bytes:,}",
+        "arena": f"{candidate.arena_bytes:,}",
         "file": f"{candidate.flash_bytes:,}",
         "MACs": f"{candidate.macs:,}",
         "network's MACs": f"{candidate.network_macs:,}",
@@ -48,7 +48,7 @@ def _told(candidate: PlanCandidate) -> dict[str, str]:
 
 def search_table(found: PlanSearch, model: str) -> Table:
     """Return the Pareto front of RAM against the network's MACs, and the best of every pooling."""
-    title = f"{model}: {found.predicted:,} of {found.space:,} plans predicted; RAM budget {found.ram_bytes:,} bytes"
+    title = f"{model}: {found.predicted:,} of {found.space:,} plans predicted; budget {found.budget.in_bytes()}"
     table = Table(title=title)
     several = {name for name in ("placement", "input") if len({_told(c)[name] for c in found.candidates}) > 1}
     names = [name for name in _told(found.candidates[0]) if name not in ("placement", "input") or name in several]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from sapool.base.arena import as_plain
 from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
-    INTERRUPTED,
     AsJson,
     InputSize,
     Terminal,
+    check_folder,
     messages,
     names_in,
     print_table,
     read_plan,
+    resumable,
 )
 from sapool.workflows.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
@@ -85,6 +86,7 @@ def prune(
 
     Example: sapool prune sapool:tiny --input-size 32 --ratio 0.3 --out runs/small
     """
+    check_folder(out)
     asked: dict[str, Any] = {
         "ratio": ratio,
         "ram_bytes": None if ram is None else parse_size(ram),
@@ -103,20 +105,18 @@ def prune(
         return
     if epochs or teacher or learning_rate is not None:
         raise ValueError(f"--epochs, --learning-rate and --teacher go with a folder of sapool train, {model} is none")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; name a folder")
     if out.exists() and any(out.iterdir()) and not force:
         raise ValueError(f"{out} is not empty; choose another --out or say --force")
     network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
     record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
     known = {"num_classes": num_classes, "classes": []}
     config = untrained_config(model, data, input_size, planned)
-    write_network(out, planned, {"config": config, "prune": asdict(record), "data": known})
+    write_network(out, planned, {"config": config, "prune": as_plain(record), "data": known})
     if as_json:
-        sys.stdout.write(json.dumps(asdict(record), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_plain(record), indent=2) + "\n")
     else:
         _show(record, model)
-        messages.print(f"written to {out}; fine-tune it before it is used", markup=False)
+        messages.print(f"written to {out}; fine-tune it before it is used")
 
 
 def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any], data: str) -> PruneRecord:
@@ -131,11 +131,8 @@ def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str
 def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
     from sapool.pruning import PruneRecord
 
-    try:
+    with resumable():
         record = prune_run(request, out, Terminal())
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
         return
@@ -168,7 +165,7 @@ def _network(
     if planned is not None:
         network = replan(network, planned)
     if weights is None:
-        messages.print("no --weights: the network is untrained, its channels' importances are chance", markup=False)
+        messages.print("no --weights: the network is untrained, its channels' importances are chance")
     else:
         load_weights(network, weights)
     return network.eval(), planned
@@ -203,7 +200,7 @@ def _show(record: PruneRecord, model: str) -> None:
         "macs": "multiply-accumulates",
         "head_bytes": "head (predicted bytes)",
         "tail_bytes": "tail",
-        "total_bytes": "total",
+        "arena_bytes": "arena",
     }
     for name, label in rows.items():
         before, after = getattr(record.before, name), getattr(record.after, name)

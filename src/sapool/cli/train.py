@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import INTERRUPTED, AsJson, InputSize, Terminal, messages, names_in, print_table, read_plan
+from sapool.cli.console import AsJson, InputSize, Terminal, check_folder, names_in, print_table, read_plan, resumable
 from sapool.workflows.run_folder import PLAN, RECORD, WEIGHTS, planned_model, read_run
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def train(
     """
     from sapool.training import Hardware, read_recipe
 
+    check_folder(out)
     hardware = Hardware(
         workers, precision, compile_network, channels_last, accelerator, tensorboard=tensorboard
     )  # fmt: skip
@@ -115,11 +116,8 @@ def train(
     said = None if teacher is None else str(teacher)
     request = TrainRequest(model, data, input_size, planned, config, said, skip_bad, train_images, fragments)
     folder = out or request.default_folder(recipe)
-    try:
+    with resumable():
         record = run(request, splits, folder, hardware, Terminal())
-    except KeyboardInterrupt:
-        messages.print("interrupted; the same command goes on where it stopped", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
     if _is_first():
         if as_json:
             sys.stdout.write(json.dumps(record, indent=2) + "\n")
@@ -289,7 +287,7 @@ def _record(
 
 
 def _write(record: dict[str, Any], request: TrainRequest, folder: Path) -> None:
-    from sapool.base.records import write_text_atomically
+    from sapool.base.files import write_text_atomically
 
     if request.plan is not None:
         write_text_atomically(folder / PLAN, request.plan.to_json())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from sapool.base.quoting import quote
+from sapool.base.reading import ReadingError, read_json
 from sapool.base.suggest import suggest
-from sapool.detection.image_files import UNREADABLE, image_size
+from sapool.detection.image_files import image_size
+from sapool.training.data.pictures import PictureError
 
 # Published boxes are rounded: up to this far outside their image they are cut off at its edge.
 _ROUNDING_PIXELS = 1.0
 _READERS = 8
+_MOST_BYTES = 4 << 30  # COCO's own training file has 450 MB
+_MOST_NUMBER = 2**53
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,13 @@ def parse_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     Raises:
         ValueError: no such file, or not an annotation file.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a COCO annotation file: {error}") from None
+        data = read_json(path, most_bytes=_MOST_BYTES, check=False)
+    except ReadingError as error:
+        if not path.is_file():
+            raise
+        said = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not a COCO annotation file: {said}") from None
     for key in ("images", "annotations", "categories"):
         entries = data.get(key) if isinstance(data, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -133,9 +138,10 @@ def parse_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _number(path: Path, kind: str, entry: dict[str, Any], key: str = "id") -> int:
     value = entry.get(key)
-    if type(value) is not int:
+    if type(value) is not int or abs(value) > _MOST_NUMBER:
         raise ValueError(
-            f"{path}: not a COCO annotation file: {key!r} of every {kind} must be a whole number, got {value!r}"
+            f"{path}: not a COCO annotation file: {key!r} of every {kind} must be a whole number of at most 2**53, "
+            f"got {quote(value)}"
         )
     return value
 
@@ -143,7 +149,7 @@ def _number(path: Path, kind: str, entry: dict[str, Any], key: str = "id") -> in
 def _categories(
     path: Path, entries: Iterable[dict[str, Any]], classes: Sequence[str] | None
 ) -> tuple[tuple[int, str], ...]:
-    found = sorted((_number(path, "category", entry), str(entry.get("name", entry["id"]))) for entry in entries)
+    found = sorted((_number(path, "category", entry), _category_name(path, entry)) for entry in entries)
     by_name = {name: number for number, name in found}
     if len(by_name) != len(found) or len(set(by_name.values())) != len(found):
         raise ValueError(f"{path}: two categories have one id or one name")
@@ -159,6 +165,13 @@ def _categories(
     return tuple(chosen)
 
 
+def _category_name(path: Path, entry: dict[str, Any]) -> str:
+    name = entry.get("name", str(entry["id"]))
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        raise ValueError(f"{path}: category {entry['id']}: name must be a text, got {quote(name)}")
+    return name
+
+
 def _images(path: Path, entries: Iterable[dict[str, Any]], folder: Path) -> dict[int, AnnotatedImage]:
     images: dict[int, AnnotatedImage] = {}
     for entry in entries:
@@ -167,7 +180,11 @@ def _images(path: Path, entries: Iterable[dict[str, Any]], folder: Path) -> dict
         if not isinstance(name, str) or type(width) is not int or type(height) is not int or min(width, height) < 1:
             raise ValueError(
                 f"{path}: image {number}: file_name must be a text and width and height whole numbers of at least 1, "
-                f"got {name!r}, {width!r}, {height!r}"
+                f"got {quote(name)}, {quote(width)}, {quote(height)}"
+            )
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise ValueError(
+                f"{path}: image {number}: file_name must stay inside the image folder {folder}, got {quote(name)}"
             )
         if number in images:
             raise ValueError(f"{path}: image {number}: two images have this id")
@@ -192,11 +209,13 @@ def _add_objects(
         if number in seen:
             problems.report("id used twice", where, "two annotations have this id")
         elif image is None:
-            problems.report("missing image", where, f"its image {image_id!r} is not in the file")
+            problems.report("missing image", where, f"its image {quote(image_id)} is not in the file")
         elif not isinstance(category_id, int) or category_id not in known:
-            problems.report("unknown category", where, f"its category {category_id!r} is not in the file")
+            problems.report("unknown category", where, f"its category {quote(category_id)} is not in the file")
         elif said := _bad_box(entry.get("bbox"), image) or _bad_area(entry.get("area", 0)):
             problems.report("bad box", f"{where} (image {image.id}, {image.path.name})", said)
+        elif type(entry.get("iscrowd", 0)) not in (int, bool) or entry.get("iscrowd", 0) not in (0, 1):
+            problems.report("bad crowd", where, f"its iscrowd must be 0 or 1, got {quote(entry['iscrowd'])}")
         elif category_id in kept:
             image.objects.append(_object(entry, image))
         seen.add(number)
@@ -204,12 +223,8 @@ def _add_objects(
 
 def _bad_box(box: Any, image: AnnotatedImage) -> str | None:
     """Return what is wrong with a box (x, y, width, height), if anything."""
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(isinstance(v, int | float) and math.isfinite(v) for v in box)
-    ):
-        return f"its bbox must be four finite numbers (x, y, width, height), got {box!r}"
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_length(value) for value in box):
+        return f"its bbox must be four finite numbers (x, y, width, height), got {quote(box)}"
     x, y, width, height = box
     if min(width, height) <= 0:
         return f"its box must have an area, got width {width} and height {height}"
@@ -221,8 +236,13 @@ def _bad_box(box: Any, image: AnnotatedImage) -> str | None:
 
 
 def _bad_area(area: Any) -> str | None:
-    good = isinstance(area, int | float) and math.isfinite(area) and area >= 0
-    return None if good else f"its area must be a number of at least 0, got {area!r}"
+    good = _is_length(area) and area >= 0
+    return None if good else f"its area must be a number of at least 0, got {quote(area)}"
+
+
+def _is_length(value: Any) -> bool:
+    """Whether a value is a finite number, neither true nor false nor of hundreds of digits."""
+    return type(value) in (int, float) and abs(value) <= _MOST_NUMBER  # NaN is never at most anything
 
 
 def _corners(box: Sequence[float], image: AnnotatedImage) -> tuple[float, float, float, float]:
@@ -233,7 +253,7 @@ def _corners(box: Sequence[float], image: AnnotatedImage) -> tuple[float, float,
 def _object(entry: dict[str, Any], image: AnnotatedImage) -> BoxAnnotation:
     x0, y0, x1, y1 = _corners(entry["bbox"], image)
     area = entry.get("area", (x1 - x0) * (y1 - y0))
-    crowd = int(bool(entry.get("iscrowd", 0)))
+    crowd = int(entry.get("iscrowd", 0))
     return BoxAnnotation(entry["id"], entry["category_id"], (x0, y0, x1 - x0, y1 - y0), float(area), crowd)
 
 
@@ -256,7 +276,7 @@ def bad_image(image: AnnotatedImage, decode: bool = True) -> str | None:
         return f"its file {image.path} is missing"
     try:
         size = image_size(image.path, decode)
-    except UNREADABLE as error:
+    except (OSError, PictureError) as error:
         return f"its file {image.path} does not decode: {error}"
     if size != (image.width, image.height):
         return f"its file {image.path} has {size[0]} x {size[1]} px, the annotations say {image.width} x {image.height}"

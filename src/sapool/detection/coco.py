@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sapool.base.records import write_bytes_atomically, write_text_atomically
+from sapool.base.files import write_bytes_atomically, write_text_atomically
 from sapool.detection.annotation_file import read_annotations
 from sapool.detection.boxes import BoxDataset, CocoAnnotations, Target, annotations_of, make_target
 from sapool.detection.image_files import as_bytes, encode_png, read_image

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 from sapool.detection.image_files import as_bytes, encode_png
 
 # Okabe and Ito's colours, told apart also by those who see few: a class takes the one of its label.

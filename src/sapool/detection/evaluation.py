@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sapool.base.extras import require
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.detection.boxes import BoxDataset, CocoAnnotations
 from sapool.networks.traced import evaluating
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx, nn
 
+from sapool.base.image_size import InputSize
 from sapool.base.records import PoolingPlan
-from sapool.networks.traced import InputSize, evaluating, trace
+from sapool.networks.traced import evaluating, trace
 from sapool.planning.plan import make_plan, supported_sites
 from sapool.planning.surgery import apply_plan
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-# What Pillow raises for files that are no images, or only parts of some.
-UNREADABLE = (OSError, ValueError, SyntaxError)
+from sapool.training.data.augmentation import to_channels
+from sapool.training.data.pictures import PictureError, open_regular, picture_size, read_pixels
 
 
 def image_size(path: Path, decode: bool = True) -> tuple[int, int]:
     """Return an image's (width, height), once all of it is decoded or, without ``decode``, its header.
 
     Raises:
-        OSError, ValueError, SyntaxError: it is no image, or a part of one.
+        OSError: it can't be read.
+        PictureError: it is no image, or a part of one.
     """
-    with Image.open(path) as opened:
-        if decode:
-            opened.load()
-        return opened.size
+    with open_regular(path) as file:
+        return picture_size(file, decode=decode)
 
 
 def read_image(path: str | Path) -> Tensor:
@@ -33,11 +31,12 @@ def read_image(path: str | Path) -> Tensor:
         ValueError: no such file, or it does not decode.
     """
     try:
-        with Image.open(path) as opened:
-            pixels = np.array(opened.convert("RGB"))
-    except UNREADABLE as error:
+        with open_regular(Path(path)) as file:
+            pixels = torch.from_numpy(read_pixels(file))
+    except (OSError, PictureError) as error:
         raise ValueError(f"{path} does not decode: {error}") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(torch.float32) / 255
+    planes = to_channels(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1), 3)
+    return planes.contiguous().to(torch.float32) / 255
 
 
 def as_bytes(image: Tensor) -> Tensor:

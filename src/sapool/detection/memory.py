@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapool.base.image_size import InputSize
 from sapool.base.records import ArenaRecord, PoolingPlan
 from sapool.detection.features import FeatureMaps, planned_features
 from sapool.export import export_int8, measure_arena
 from sapool.memory import MemoryProfile
-from sapool.networks.traced import InputSize
 from sapool.predict.profile import profile_memory
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.detection.drawing import draw_boxes, write_drawing
 from sapool.detection.image_files import read_image
 from sapool.networks.traced import evaluating

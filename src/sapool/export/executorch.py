@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sapool.base.extras import require
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 from sapool.export._quiet import captured_output
 from sapool.export.litert import ExportError
 from sapool.export.onnx import ERROR_LIMIT, relative_error, run_model

@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
-from sapool.base.records import ExportRecord, write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
+from sapool.base.records import ExportRecord
 from sapool.export._quiet import captured_output
 from sapool.export.refusal import explain_refusal, raising_module
 from sapool.export.runtime.interpreters import InterpreterError
@@ -36,7 +38,7 @@ _CHECKED_IMAGES = 16
 _PURPOSE = "exporting to .tflite"
 
 
-class ExportError(ValueError):
+class ExportError(SapoolError, ValueError):
     """A network can't be converted or quantised; the message says what failed."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 from sapool.export.runtime.any_model import Outcome, random_inputs, run_any
 from sapool.export.runtime.interpreters import InterpreterError
 from sapool.passes import FILE_PASSES

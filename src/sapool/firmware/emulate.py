@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.firmware.cores import CORES, Core
 from sapool.firmware.elf import Elf
@@ -37,7 +38,7 @@ _PAINT = 0xC5
 _TIME_LIMIT_SECONDS = 600
 
 
-class EmulationError(RuntimeError):
+class EmulationError(SapoolError, RuntimeError):
     """The emulated program did not run to its end; the message says where it was."""
 
 
@@ -75,13 +76,14 @@ class _Counter(ctypes.Structure):
         ("total", ctypes.c_uint64),
         ("by_operator", ctypes.c_void_p),
         ("code", ctypes.c_void_p),
-        ("entered", ctypes.c_void_p),
         ("seen", ctypes.c_void_p),
         ("base", ctypes.c_uint64),
         ("length", ctypes.c_uint64),
+        ("entry", ctypes.c_uint64),
         ("read", ctypes.c_void_p),
         ("link_register", ctypes.c_int32),
         ("stack_register", ctypes.c_int32),
+        ("argument_register", ctypes.c_int32),
         ("none", ctypes.c_int32),
         ("riscv", ctypes.c_int32),
         ("depth", ctypes.c_int32),
@@ -90,26 +92,39 @@ class _Counter(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True)
+class Steps:
+    """How a program's instructions are told apart by operator.
+
+    Attributes:
+        function: the C function that makes a row of any operator; its second argument says of which.
+        operators: the operators' names, by that argument.
+    """
+
+    function: str
+    operators: tuple[str, ...]
+
+
 class Machine:
     """A core with the program in its flash, RAM behind the program's static data, and a stack.
 
     Args:
         image: the program.
-        operators: {name of a function: name of the operator it computes}, for the attribution.
+        steps: how to tell operators apart; without it all belongs to ``other``.
 
     Raises:
         ToolchainError: this core can't be emulated, or no compiler makes the counter.
         ImportError: the ``firmware`` extra is not installed.
     """
 
-    def __init__(self, image: Image, operators: Mapping[str, str] | None = None) -> None:
+    def __init__(self, image: Image, steps: Steps | None = None) -> None:
         self._unicorn = require("unicorn", "firmware", "emulating a core")
         self._image, self._elf = image, image.elf
         self._constants = _Registers.of(image.core)
         self._engine = self._start(image.core)
         self._load()
-        self.operators = (*dict.fromkeys((operators or {}).values()), OTHER)
-        self._watch(operators or {})
+        self.operators = (*(steps.operators if steps else ()), OTHER)
+        self._watch(self._elf.symbol(steps.function).address if steps else 0)
 
     @property
     def instructions(self) -> int:
@@ -189,13 +204,8 @@ class Machine:
             self._engine.mem_write(section.address, section.content)
         self._engine.mem_write(self._stack_top - _STACK_BYTES, bytes([_PAINT]) * _STACK_BYTES)
 
-    def _watch(self, operators: Mapping[str, str]) -> None:
+    def _watch(self, entry: int) -> None:
         length = self._end - FLASH_ADDRESS
-        number = {name: index for index, name in enumerate(self.operators)}
-        entered = np.full(length // 2, -1, np.int32)
-        for symbol in self._elf.functions():
-            if symbol.name in operators:
-                entered[(symbol.address - FLASH_ADDRESS) // 2] = number[operators[symbol.name]]
         code = np.frombuffer(self.read(FLASH_ADDRESS, length), np.uint8)
         self._by_operator = np.zeros(len(self.operators), np.uint64)
         seen = np.zeros(length // 2, np.uint32)
@@ -203,18 +213,19 @@ class Machine:
         self._counter = _Counter(
             by_operator=self._by_operator.ctypes.data,
             code=code.ctypes.data,
-            entered=entered.ctypes.data,
             seen=seen.ctypes.data,
             base=FLASH_ADDRESS,
             length=length,
+            entry=entry,
             read=ctypes.cast(library.uc_reg_read, ctypes.c_void_p),
             link_register=self._constants.link,
             stack_register=self._constants.stack,
+            argument_register=self._constants.arguments[1],
             none=len(self.operators) - 1,
             riscv=self._image.core.family == "riscv",
             current=len(self.operators) - 1,
         )
-        self._kept = (code, entered, seen)  # the counter reads them
+        self._kept = (code, seen)  # the counter reads them
         hook = ctypes.c_size_t()
         function = ctypes.cast(_counting_library().on_block, ctypes.c_void_p)
         status = library.uc_hook_add(
@@ -291,7 +302,7 @@ class ProgramCalls:
 
 
 def emulate_image(
-    image: Image, calls: ProgramCalls, images: NDArray[Any], operators: Mapping[str, str] | None = None
+    image: Image, calls: ProgramCalls, images: NDArray[Any], steps: Steps | None = None
 ) -> EmulationRecord:
     """Run a program on images, a row at a time as a camera brings them.
 
@@ -299,7 +310,7 @@ def emulate_image(
         image: the compiled program.
         calls: what to call.
         images: (N, H, W, C), in the program's own input type.
-        operators: {function: operator}, for the attribution.
+        steps: how to tell operators apart.
 
     Returns:
         What it did; outputs are (N, output bytes) of the images' type.
@@ -307,7 +318,7 @@ def emulate_image(
     Raises:
         EmulationError: the program fails or does not end.
     """
-    machine = Machine(image, operators)
+    machine = Machine(image, steps)
     state = machine.allocate(calls.state_bytes)
     room = machine.allocate(images[0].nbytes) if len(images) and not calls.rows else 0
     machine.call(f"{calls.name}_init", state)
@@ -323,12 +334,20 @@ def emulate_image(
     return EmulationRecord(
         outputs=np.stack(outputs),
         instructions=worst_image,
-        instructions_by_operator={name: int(count) for name, count in zip(machine.operators, by_operator, strict=True)},
+        instructions_by_operator=_added(machine.operators, by_operator),
         worst_push_instructions=worst_push,
         stack_bytes=stack,
         ram_bytes=calls.state_bytes + image.linked.ram_bytes + stack,
         flash_bytes=image.linked.flash_bytes,
     )
+
+
+def _added(names: Sequence[str], counts: NDArray[np.uint64]) -> dict[str, int]:
+    """Return the counts by name; operators of one name are one."""
+    added = dict.fromkeys(names, 0)
+    for name, count in zip(names, counts, strict=True):
+        added[name] += int(count)
+    return added
 
 
 def _infer(

@@ -13,13 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.firmware.cores import CORES
 from sapool.firmware.toolchain import MACHINE, Kind, find_compiler, run_compiler
 
 _SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")
 
 
-class HostError(RuntimeError):
+class HostError(SapoolError, RuntimeError):
     """The program died on this machine; the message holds what it said."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sapool.base.errors import SapoolError
 from sapool.firmware.cores import Core
 from sapool.firmware.elf import Elf, SizeReport, read_elf
 
@@ -41,7 +42,7 @@ SECTIONS
 Kind = Literal["zig", "gcc", "clang"]
 
 
-class ToolchainError(RuntimeError):
+class ToolchainError(SapoolError, RuntimeError):
     """There is no compiler for a core, or it refuses the code; the message is for people."""
 
 

@@ -7,12 +7,13 @@ from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.offline import best_offsets
 from sapool.memory.persistent import setup_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of, lower_bound
-from sapool.memory.profile import MemoryProfile, OperatorMemory, profile_graph, profile_tflite
+from sapool.memory.profile import MemoryProfile, OperatorMemory, arena_size, profile_graph, profile_tflite
 
 __all__ = [
     "Buffer",
     "MemoryProfile",
     "OperatorMemory",
+    "arena_size",
     "best_offsets",
     "buffers_of",
     "fixed_offsets",

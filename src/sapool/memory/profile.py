@@ -137,6 +137,13 @@ def profile_graph(graph: Graph) -> MemoryProfile:
     )
 
 
+def arena_size(graph: Graph) -> ArenaSize:
+    """Return the sizes that :func:`profile_graph` predicts, and nothing else."""
+    buffers = buffers_of(graph)
+    head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
+    return ArenaSize(head, tail_bytes(graph), setup_bytes(graph))
+
+
 def _by_operator(graph: Graph, placed: list[_Placed]) -> tuple[OperatorMemory, ...]:
     """List what is alive at each operator; where one runs other graphs, at the step of it with the most alive."""
     rows = []

@@ -16,9 +16,10 @@ from typing import Any
 
 from torch import nn
 
+from sapool.base.image_size import COLOURS
 from sapool.base.suggest import suggest
 
-_CLASSES = "num_classes"
+_CLASSES, _CHANNELS = "num_classes", ("in_channels", "in_chans")
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,15 @@ def parse_own(text: str) -> OwnNetwork:
     return OwnNetwork(home, parsed.func.id, keywords)
 
 
-def load_own(text: str, num_classes: int) -> nn.Module:
+def load_own(text: str, num_classes: int, in_channels: int = COLOURS) -> nn.Module:
     """Build a user's own network; this runs the user's file.
 
     Args:
         text: ``FILE.py:NAME``, ``FILE.py:NAME(keyword=literal)`` or the same with ``package.module``. The name is a
             class, a function that returns a network, or a network itself.
         num_classes: handed in as ``num_classes`` where the class or function takes that and it is not given.
+
+        in_channels: handed in as ``in_channels`` or ``in_chans`` likewise.
 
     Returns:
         The network, in train mode.
@@ -103,7 +106,7 @@ def load_own(text: str, num_classes: int) -> nn.Module:
         return copy.deepcopy(found).train()
     if not callable(found):
         raise ValueError(f"{own.home}:{own.name} must be a class, a function or a network, got {type(found).__name__}")
-    network = _call(own, found, _arguments(own, found, num_classes))
+    network = _call(own, found, _arguments(own, found, num_classes, in_channels))
     if not isinstance(network, nn.Module):
         raise ValueError(f"{own.home}:{own.name} must give a torch.nn.Module, got {type(network).__name__}")
     return network.train()
@@ -173,7 +176,7 @@ def _candidates(module: ModuleType) -> list[str]:
     return names
 
 
-def _arguments(own: OwnNetwork, function: Callable[..., Any], num_classes: int) -> dict[str, Any]:
+def _arguments(own: OwnNetwork, function: Callable[..., Any], num_classes: int, in_channels: int) -> dict[str, Any]:
     keywords = dict(own.keywords)
     try:
         signature = inspect.signature(function)
@@ -181,8 +184,9 @@ def _arguments(own: OwnNetwork, function: Callable[..., Any], num_classes: int) 
         return keywords
     named = {n: p for n, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    if _CLASSES in named:
-        keywords.setdefault(_CLASSES, num_classes)
+    for name, value in ((_CLASSES, num_classes), *((name, in_channels) for name in _CHANNELS)):
+        if name in named:
+            keywords.setdefault(name, value)
     if unknown := [name for name in keywords if name not in named and not takes_any]:
         raise ValueError(f"{own.home}:{own.name} has no argument {unknown[0]!r}: {suggest(unknown[0], list(named))}")
     missing = [name for name, p in named.items() if p.default is p.empty and name not in keywords]

@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from sapool.base.errors import SapoolError
+from sapool.base.image_size import InputSize as InputSize
+from sapool.base.image_size import as_input_size as as_input_size
 from sapool.networks.tracer import Trace, UntraceableModelError, trace_graph
-
-InputSize = int | tuple[int, int, int]
 
 
 class FallbackWarning(UserWarning):
     """torch.fx can't follow some of a network's code; the message says what is done instead."""
 
 
-class InputSizeError(ValueError):
+class InputSizeError(SapoolError, ValueError):
     """The model can't take this input size; the message says where it fails."""
 
 
@@ -42,18 +43,6 @@ class TracedModel:
     shapes: dict[str, tuple[int, ...]]
     opaque: dict[str, str] = field(default_factory=dict)
     recorded: nn.Module | None = None
-
-
-def as_input_size(input_size: InputSize) -> tuple[int, int, int]:
-    """Return (C, H, W) of an int (square, 3 channels) or a triple.
-
-    Raises:
-        ValueError: anything else, or a value under 1.
-    """
-    size = (3, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-    if len(size) != 3 or not all(isinstance(n, int) and n >= 1 for n in size):
-        raise ValueError(f"input_size must be an int or (channels, height, width), each at least 1, got {input_size!r}")
-    return size[0], size[1], size[2]
 
 
 @contextmanager

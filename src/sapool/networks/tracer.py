@@ -16,12 +16,14 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.utils._pytree import tree_leaves
 
+from sapool.base.errors import SapoolError
 
-class UntraceableModelError(ValueError):
+
+class UntraceableModelError(SapoolError, ValueError):
     """torch.fx can't follow the model's code; the message says which line."""
 
 
-class ShapeDecisionError(RuntimeError):
+class ShapeDecisionError(SapoolError, RuntimeError):
     """A traced network is used at a size for which its code would take another branch."""
 
 

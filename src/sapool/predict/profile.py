@@ -9,13 +9,18 @@ from pathlib import Path
 
 from torch import nn
 
-from sapool.memory import MemoryProfile, profile_graph, profile_tflite
+from sapool.base.arena import ArenaSize
+from sapool.memory import MemoryProfile, arena_size, profile_graph, profile_tflite
 from sapool.networks.traced import InputSize, as_input_size, trace
+from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 from sapool.passes import PASSES, apply_file_passes, choose_passes
-from sapool.predict.lowering import lower
+from sapool.predict.lowering import UnpredictableError, lower
 from sapool.predict.lowering.builder import as_file
 from sapool.predict.pool_forms import deploy_pool
 from sapool.tflite import Graph
+
+# What a network raises whose arena can't be predicted, though it runs.
+UNPREDICTABLE = (UntraceableModelError, ShapeDecisionError, UnpredictableError)
 
 
 def profile_memory(
@@ -75,17 +80,10 @@ def profile_predicted(graphs: PredictedGraphs) -> MemoryProfile:
 
 
 @dataclass(frozen=True)
-class PassSaving:
+class PassSaving(ArenaSize):
     """The arena that is predicted with a pass and all before it; the first, without a name, has none."""
 
-    name: str
-    head_bytes: int
-    tail_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """Head and tail."""
-        return self.head_bytes + self.tail_bytes
+    name: str = ""
 
 
 def profile_passes(
@@ -108,16 +106,16 @@ def profile_passes(
     traced, size = trace(model, input_size), as_input_size(input_size)
     on_network = [name for name in chosen if name in PASSES]
     plain = lower(traced.module, size, partial(deploy_pool, passes=()), fold_padding=False)
-    steps = [_saving("", plain)]
+    steps = [_saving("", arena_size(plain))]
     for count in range(1, len(on_network) + 1):
         applied = tuple(on_network[:count])
         folds = "fold_padding" in applied
         plain = lower(traced.module, size, partial(deploy_pool, passes=applied), fold_padding=folds)
-        steps.append(_saving(applied[-1], plain))
+        steps.append(_saving(applied[-1], arena_size(plain)))
     file = as_file(plain)
     for name in chosen[len(on_network) :]:
         apply_file_passes(file, (name,))
-        steps.append(_saving(name, file))
+        steps.append(_saving(name, arena_size(file)))
     return tuple(steps)
 
 
@@ -142,9 +140,8 @@ def profile_savings(
     profiles = [(name, profile_memory(model, side, passes="none")) for name, model, side in stages]
     profiles += [("exact rewrites", profile_memory(last, size, passes=untiled))]
     profiles += [("tiling", profile_memory(last, size, passes=chosen))]
-    return tuple(PassSaving(name, found.head_bytes, found.tail_bytes) for name, found in profiles)
+    return tuple(_saving(name, found) for name, found in profiles)
 
 
-def _saving(name: str, graph: Graph) -> PassSaving:
-    profile = profile_graph(graph)
-    return PassSaving(name, profile.head_bytes, profile.tail_bytes)
+def _saving(name: str, size: ArenaSize) -> PassSaving:
+    return PassSaving(size.head_bytes, size.tail_bytes, size.setup_bytes, name)

@@ -11,11 +11,10 @@ from torch import nn
 from sapool import tflite
 from sapool.memory import MemoryProfile
 from sapool.networks.traced import trace
-from sapool.networks.tracer import UntraceableModelError
 from sapool.passes import choose_passes
 from sapool.predict.lowering import lower
 from sapool.predict.pool_forms import deploy_pool
-from sapool.predict.profile import profile_memory
+from sapool.predict.profile import UNPREDICTABLE, profile_memory
 from sapool.pruning.records import Cost
 from sapool.tflite import Graph
 
@@ -43,9 +42,10 @@ def cost_of(model: nn.Module, size: Size, passes: Passes) -> Cost:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     try:
         profile, macs = profile_memory(model, size, passes=passes), count_macs(model, size)
-    except (UntraceableModelError, RuntimeError):  # NotImplementedError is one, too: no shapes without numbers
+    except UNPREDICTABLE:
         return Cost(parameters)
-    return Cost(parameters, macs, profile.head_bytes, profile.tail_bytes, profile.total_bytes, peak_of(profile))
+    arena = (profile.head_bytes, profile.tail_bytes, profile.total_bytes)
+    return Cost(parameters, macs, *arena, peak=peak_of(profile), setup_bytes=profile.setup_bytes)
 
 
 def peak_of(profile: MemoryProfile) -> str:

@@ -50,7 +50,7 @@ def prune_channels(
         model: any network of one tensor (N, C, H, W), with a plan in it or not; it stays as it is.
         example: images (N, C, H, W), or an input size: an int (square, 3 channels) or (C, H, W).
         ratio: share of channels to remove, of every group of layers that share them.
-        ram_bytes: remove channels until the predicted arena (head and tail, 64-bit) is at most this: first where most
+        ram_bytes: remove channels until the predicted arena (``arena_bytes``, 64-bit) is at most this: first where most
             bytes at the peak go for the least importance, with a new profile after every round.
         macs: remove channels until one inference has at most this many multiply-accumulates.
         importance: one of :data:`IMPORTANCES`; inside pools it is always the norm.

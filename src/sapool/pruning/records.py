@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from sapool.base.arena import ArenaSize, as_plain
 from sapool.base.reading import parse_record
 
 
@@ -37,6 +38,7 @@ class Cost:
         tail_bytes: what it keeps for tensors and operators.
         total_bytes: their sum.
         peak: the operator where the most is alive.
+        setup_bytes: what the runtime needs of the head's room while it plans; None: not predictable, or not recorded.
     """
 
     parameters: int
@@ -45,6 +47,14 @@ class Cost:
     tail_bytes: int | None = None
     total_bytes: int | None = None
     peak: str = ""
+    setup_bytes: int | None = None
+
+    @property
+    def arena_bytes(self) -> int | None:
+        """The predicted arena that a RAM budget is for: tail, and head or set-up."""
+        if self.head_bytes is None or self.tail_bytes is None:
+            return None
+        return ArenaSize(self.head_bytes, self.tail_bytes, self.setup_bytes or 0).arena_bytes
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class PruneRecord:
 
     def to_json(self) -> str:
         """Return the record as JSON text; :meth:`from_json` reads it back."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(as_plain(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> PruneRecord:

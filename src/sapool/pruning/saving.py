@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from sapool.base.extras import require
+from sapool.base.files import write_bytes_atomically, write_text_atomically
 from sapool.base.reading import read_json
-from sapool.base.records import write_bytes_atomically, write_text_atomically
 from sapool.pruning.records import Pruned
 from sapool.pruning.snapshot import is_plain, plain_attributes
 

@@ -103,10 +103,10 @@ class Pruning:
         Raises:
             ValueError: the least that is possible is more.
         """
-        start = self._check_least("ram_bytes", limit, lambda: self._profile().total_bytes)
+        start = self._check_least("ram_bytes", limit, lambda: self._profile().arena_bytes)
         for step in range(1, self.steps + 1):
             aim = limit if step == self.steps else start * (limit / start) ** (step / self.steps)
-            while (profile := self._profile()).total_bytes > aim:
+            while (profile := self._profile()).arena_bytes > aim:
                 self._ram_round(profile, aim)
             self._finish_step(step)
 
@@ -138,7 +138,7 @@ class Pruning:
             return slopes[group.name].tail + sum(own for own, still in at_peaks if still > 0)
 
         self._shrink_cheapest(gain, lambda removed: max(over(removed)) <= 0)
-        self.reporter.stage(f"pruned for the peak: the arena was {profile.total_bytes:,} bytes, aim {round(aim):,}")
+        self.reporter.stage(f"pruned for the peak: the arena was {profile.arena_bytes:,} bytes, aim {round(aim):,}")
 
     def _tensor_slopes(self) -> tuple[Mapping[str, Sensitivity], Sequence[int]]:
         """Return what a channel of each group has in every tensor, and the tensors' present bytes."""

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.files import write_text_atomically
 from sapool.base.reading import parse_record, read_record
-from sapool.base.records import Reporter, SilentReporter, TrainRecord, record_to_json, write_text_atomically
+from sapool.base.records import Reporter, SilentReporter, TrainRecord, record_to_json
 from sapool.networks.traced import InputSize
 from sapool.pruning.importance import Batches
 from sapool.pruning.prune import prune_channels

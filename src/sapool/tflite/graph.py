@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from sapool.tflite.errors import TfliteError
 from sapool.tflite.options import Options
-from sapool.tflite.tensor import Constant, Quantization, Tensor
+from sapool.tflite.tensor import Constant as Constant
+from sapool.tflite.tensor import Quantization as Quantization
+from sapool.tflite.tensor import Tensor as Tensor
 
 OFFLINE = "OfflineMemoryAllocation"
 _OFFLINE_VERSION, _OFFLINE_GRAPH = 1, 0
@@ -218,9 +220,8 @@ class Graph:
 
     def add_constant(self, values: NDArray[Any], name: str, quantization: Quantization | None = None) -> int:
         """Append a constant with the type and shape of ``values``; returns its place."""
-        raw = np.ascontiguousarray(values)
-        constant = Constant(raw.reshape(-1).view(np.uint8))
-        return self.add_tensor(Tensor(name, raw.shape, raw.dtype.name, quantization, constant))
+        constant = Constant(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        return self.add_tensor(Tensor(name, values.shape, values.dtype.name, quantization, constant))
 
     def add_integers(self, values: Sequence[int], name: str, scalar: bool = False) -> int:
         """Append an int32 constant, (len(values),) or a scalar; returns its place."""

@@ -15,14 +15,15 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.errors import SapoolError
+from sapool.base.files import write_bytes_atomically
 from sapool.training.config import TrainConfig
 
 METRIC = "val_accuracy"
 _RECIPE, _DATA, _SCORE = "recipe", "data", "score"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SapoolError, ValueError):
     """A checkpoint that can't be read, or is of another run."""
 
 

@@ -21,7 +21,8 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: images a step, over all processes; a last, smaller batch is left out in training.
+        batch_size: images a step, over all processes; the last step of an epoch takes what is left, half to one and a
+            half times as many.
         learning_rate: its peak.
         weight_decay: on weight matrices only, never on norms, biases or position tables (but see ``decay_norms``).
         label_smoothing: share of the target spread over all classes.

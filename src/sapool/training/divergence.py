@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapool.base.errors import SapoolError
 
-class DivergedError(ValueError):
+
+class DivergedError(SapoolError, ValueError):
     """The loss or its gradient is no longer finite; the last good checkpoint, if there is one, is kept."""
 
 

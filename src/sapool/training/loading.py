@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +46,29 @@ class EpochSampler(Sampler[int]):
         start, world_size = self.epoch * self.images_per_epoch, self.process.world_size
         for index in order[: len(self) * world_size][self.process.rank :: world_size].tolist():
             yield (start + index) % self.total
+
+
+class WholeBatches(Sampler[list[int]]):
+    """Batches of ``batch_size`` that together hold every item: nothing is left out, and no batch is small.
+
+    A rest of at least half a batch is one more batch; a smaller one joins the last, which then has up to half more.
+
+    >>> [len(batch) for batch in WholeBatches(range(10), 4)], [len(batch) for batch in WholeBatches(range(9), 4)]
+    ([4, 4, 2], [4, 5])
+    """
+
+    def __init__(self, sampler: EpochSampler | Sequence[int], batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.sampler), self.batch_size)
+        return max(whole + (2 * rest >= self.batch_size), 1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        items, count = list(self.sampler), len(self)
+        for place in range(count):
+            end = (place + 1) * self.batch_size if place + 1 < count else len(items)
+            yield items[place * self.batch_size : end]
 
 
 class ShareSampler(Sampler[int]):
@@ -111,8 +134,8 @@ def train_loader(
             f"{process.world_size}; choose a multiple of {process.world_size}"
         )
     total = len(data.train)  # type: ignore[arg-type]
-    sampler = EpochSampler(data.images_per_epoch, total, seed, process)
-    return DataLoader(data.train, share, sampler=sampler, drop_last=True, collate_fn=gathered, **_workers(hardware))
+    batches = WholeBatches(EpochSampler(data.images_per_epoch, total, seed, process), share)
+    return DataLoader(data.train, batch_sampler=batches, collate_fn=gathered, **_workers(hardware))
 
 
 def eval_loader(

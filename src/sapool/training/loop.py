@@ -108,7 +108,7 @@ def run_epochs(
         _fit(trainer, module, batches, val, resume)
     best = read_checkpoint(Path(keeper.best_model_path))
     module.load_state_dict(best["state_dict"])
-    images = len(log.rows) * len(batches) * (batches.batch_size or 0) * process.world_size
+    images = len(log.rows) * len(batches.batch_sampler.sampler) * process.world_size  # type: ignore[union-attr]
     return Outcome(
         best_epoch=int(best["epoch"]) + 1,
         score=score_of(best),

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from sapool.base.records import write_bytes_atomically
+from sapool.base.files import write_bytes_atomically
 
 WEIGHTS, PLAN = "weights.safetensors", "plan.json"
 _SAFETENSORS, _TORCH = (".safetensors",), (".pt", ".pth", ".ckpt", ".bin")

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
 from sapool.detection import (
     BoxSplits,
     DetectConfig,

@@ -98,7 +98,9 @@ def prune_run(request: PruneRequest, out: Path, reporter: Reporter) -> dict[str,
 
 
 def _write(out: Path, run: TrainedRun, tuned: Tuned, network: nn.Module, request: PruneRequest) -> dict[str, Any]:
-    from sapool.base.records import PoolingPlan, record_to_json, write_text_atomically
+    from sapool.base.arena import as_plain
+    from sapool.base.files import write_text_atomically
+    from sapool.base.records import PoolingPlan, record_to_json
     from sapool.pruning import save_pruned
 
     save_pruned(tuned.pruned, run.unpruned(), out)
@@ -108,7 +110,7 @@ def _write(out: Path, run: TrainedRun, tuned: Tuned, network: nn.Module, request
     record = {
         "config": run.config,
         "request": asdict(request),
-        "prune": asdict(tuned.pruned.record),
+        "prune": as_plain(tuned.pruned.record),
         "tuning": asdict(tuned.record),
         "data": {"num_classes": run.num_classes, "classes": list(run.classes)},
     }
@@ -119,7 +121,7 @@ def _write(out: Path, run: TrainedRun, tuned: Tuned, network: nn.Module, request
 def write_network(out: Path, plan: PoolingPlan | None, record: dict[str, Any]) -> None:
     """Write the plan, and last of all the record, with which ``read_run`` finds the network again."""
     from sapool.base.environment import describe_environment
-    from sapool.base.records import write_text_atomically
+    from sapool.base.files import write_text_atomically
 
     if plan is not None:
         write_text_atomically(out / PLAN, plan.to_json())

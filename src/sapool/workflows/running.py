@@ -19,15 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sapool.base.records import (
-    ArenaRecord,
-    PoolingPlan,
-    Reporter,
-    RunRecord,
-    TrainRecord,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.budget import Budget, as_written_today
+from sapool.base.errors import SapoolError
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
     check_parity,
     export_int8,
@@ -49,7 +44,7 @@ Images = Dataset[tuple[Tensor, int]]
 T = TypeVar("T")
 
 
-class FolderConflictError(ValueError):
+class FolderConflictError(SapoolError, ValueError):
     """The output folder holds results of another configuration."""
 
 
@@ -61,12 +56,11 @@ class Task:
         name: what messages call the run.
         plan: the plan that is in the network.
         recipe: how it is trained.
-        ram_bytes: budget for the arena.
-        flash_bytes: budget for the file, or None.
+        budget: for the arena and the file.
         config: the whole configuration, kept in the record.
         environment: versions, device, commit.
         pool: the pooling.
-        tried: plans that were measured before this one: strides and arena total in bytes.
+        tried: plans that were measured before this one: strides and arena in bytes.
         int8_images: how many images of validation and of test the int8 model classifies, evenly spaced; None: all.
         hardware: what training runs on, or None for what there is.
     """
@@ -74,8 +68,7 @@ class Task:
     name: str
     plan: PoolingPlan
     recipe: TrainConfig
-    ram_bytes: int
-    flash_bytes: int | None
+    budget: Budget
     config: dict[str, Any]
     environment: dict[str, str]
     pool: str
@@ -107,7 +100,7 @@ def run_planned(task: Task, model: nn.Module, data: DataSplits, folder: Path, re
     deployed = _deploy(task, model, data, folder, reporter)
     reporter.stage(
         f"{task.name}: test accuracy {trained.test_accuracy:.1%} float, {deployed['int8_test_accuracy']:.1%} int8; "
-        f"arena {deployed['arena'].total_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
+        f"arena {deployed['arena'].arena_bytes:,} bytes; TFLM within {deployed['parity_steps']} int8 step(s) of LiteRT"
     )
     measured = {
         "float_val_accuracy": trained.val_accuracy,
@@ -138,6 +131,12 @@ def write_record(task: Task, model: nn.Module, measured: dict[str, Any], folder:
     )
     write_text_atomically(folder / "record.json", record_to_json(record))
     return record
+
+
+def sizes_of(arena: ArenaRecord) -> dict[str, int]:
+    """Return what a list of tried plans says of one's arena and file."""
+    names = ("total_bytes", "arena_bytes", "flash_bytes")
+    return {name: getattr(arena, name) for name in names}
 
 
 def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
@@ -272,6 +271,7 @@ def _check_same(path: Path, wanted: dict[str, Any]) -> None:
         held = json.loads(path.read_text())
     except json.JSONDecodeError:
         raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
+    held = as_written_today(held) if isinstance(held, dict) else held
     different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
     if different:
         key = different[0]
@@ -328,7 +328,9 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
     reporter.stage(f"{task.name}: quantising to int8 and measuring on TensorFlow Lite Micro")
     export = export_int8(model, data.calibration(), path)
     arena = measure_arena(path)
-    write_text_atomically(path.with_suffix(".h"), model_header(path.read_bytes(), arena))
+    recipe = task.recipe
+    header = model_header(path, arena, mean=recipe.mean, std=recipe.std, classes=data.classes)
+    write_text_atomically(path.with_suffix(".h"), header)
     parity = check_parity(path, gather(data.test, PARITY_IMAGES)[0])
     if parity.max_steps > PARITY_LIMIT_STEPS:
         reporter.stage(
@@ -336,7 +338,7 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
             f"{PARITY_LIMIT_STEPS}: counted as not fitting"
         )
     return {
-        "fits": parity.max_steps <= PARITY_LIMIT_STEPS and arena.fits(task.ram_bytes, task.flash_bytes),
+        "fits": parity.max_steps <= PARITY_LIMIT_STEPS and task.budget.fits(arena),
         "arena": arena,
         "export": export,
         "macs": export.macs,

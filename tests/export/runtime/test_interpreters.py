@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sapool.export import ExportError, InterpreterError, check_parity, export_int8, measure_arena, run_images
-from sapool.tflite.file import TfliteError, pack, parse, schema
+from sapool.tflite import TfliteError
+from sapool.tflite.file import pack, parse, schema
 from tests.conftest import images, pooled_net
 
 

@@ -66,8 +66,9 @@ def test_scores_that_are_not_rows_of_one_product_are_left_alone() -> None:
     shown.outputs = [5, 4]  # somebody wants the whole scores
     assert chunk_queries(read_graph(build(shown))) == 0
     turned = attention(256, 256)
-    turned.ops[2].options = ("BatchMatMulOptions", {"adjX": True, "adjY": True})
-    turned.tensors[0].shape = turned.tensors[1].shape = (1, 4, 256)
+    turned.tensors[0].shape = turned.tensors[1].shape = turned.tensors[2].shape = (1, 4, 256)
+    turned.ops[2].options = ("BatchMatMulOptions", {"adjX": True, "adjY": False})
+    turned.ops[4].options = ("BatchMatMulOptions", {"adjX": False, "adjY": True})
     assert chunk_queries(read_graph(build(turned))) == 0
 
 

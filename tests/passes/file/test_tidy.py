@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +8,8 @@ import pytest
 from sapool.passes.file.tidy import merged_turn, tidy_graph
 from sapool.tflite import read_graph, write_graph
 from tests.memory.handmade import Graph, Op, Tensor, build, constant, weights
+from tests.passes.file.tidying import chain, rows, tidied
 from tests.passes.running import kinds_of, run_tflm
-
-
-def tidied(*graphs: Graph, **kwargs: Any) -> tuple[Any, Any, int]:
-    """Return the model before, after, and how many places changed."""
-    data = build(*graphs, **kwargs)
-    after = read_graph(data)
-    changed = tidy_graph(after)
-    return read_graph(data), after, changed
 
 
 @pytest.mark.slow
@@ -44,17 +36,6 @@ def test_many_heads_take_one_split_and_their_outputs_stay(many_heads: bytes) -> 
     (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
     np.testing.assert_array_equal(got, expected)
     assert smaller.total_bytes < arena.total_bytes
-
-
-def chain(shapes: list[tuple[int, ...]], orders: list[list[int]]) -> Graph:
-    """LOGISTIC, a TRANSPOSE for each order, LOGISTIC; the shapes are those between."""
-    tensors = [Tensor(shapes[0])] + [Tensor(s, scales=(1 / 256,), zero=-128) for s in (*shapes, shapes[-1])]
-    ops = [Op("LOGISTIC", [0], [1])]
-    for i, order in enumerate(orders):
-        tensors.append(constant(order))
-        ops.append(Op("TRANSPOSE", [1 + i, len(tensors) - 1], [2 + i]))
-    last = len(shapes) + 1
-    return Graph(tensors, [*ops, Op("LOGISTIC", [last - 1], [last])], [0], [last])
 
 
 @pytest.mark.parametrize(
@@ -108,24 +89,6 @@ def test_a_merged_turn_orders_the_bytes_alike(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(turned.ravel(), values.transpose(order).ravel())
 
 
-def test_equal_constants_are_stored_once_and_unused_tensors_go() -> None:
-    shape = (1, 2, 2, 3)
-    graph = Graph(
-        [Tensor(shape), weights(*shape), weights(*shape), Tensor(shape), Tensor(shape), Tensor((1, 500))],
-        [Op("ADD", [0, 1], [3], ("AddOptions", {})), Op("ADD", [3, 2], [4], ("AddOptions", {}))],
-        [0],
-        [4],
-    )
-    before, after, changed = tidied(graph)
-    assert changed == 3  # one constant shared; it and the unused tensor left out
-    assert len(after.tensors) == 4
-    assert len({id(tensor.constant) for tensor in after.tensors if tensor.constant}) == 1
-    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
-    np.testing.assert_array_equal(got, expected)
-    assert smaller.head_bytes < arena.head_bytes  # the runtime gives even the unused one room
-    assert smaller.tail_bytes < arena.tail_bytes
-
-
 def test_constants_with_another_scale_are_not_equal() -> None:
     shape = (1, 2, 2, 3)
     other = weights(*shape)
@@ -135,50 +98,6 @@ def test_constants_with_another_scale_are_not_equal() -> None:
         Graph([Tensor(shape), weights(*shape), other, Tensor(shape), Tensor(shape)], ops, [0], [4])
     )
     assert (changed, len(after.tensors)) == (0, 5)
-
-
-def rows(exit_shape: tuple[int, ...]) -> Graph:
-    """RESHAPE (1, 2, 3, 4) to (6, 4), SOFTMAX, RESHAPE to another shape, LOGISTIC."""
-    soft = {"scales": (1 / 256,), "zero": -128}
-    tensors = [
-        Tensor((1, 2, 3, 4)), Tensor((6, 4)), Tensor((6, 4), **soft), Tensor(exit_shape, **soft),  # type: ignore[arg-type]
-        Tensor(exit_shape, **soft), constant([6, 4]), constant(exit_shape),  # type: ignore[arg-type]
-    ]  # fmt: skip
-    ops = [
-        Op("RESHAPE", [0, 5], [1]),
-        Op("SOFTMAX", [1], [2], ("SoftmaxOptions", {"beta": 1.0})),
-        Op("RESHAPE", [2, 6], [3]),
-        Op("LOGISTIC", [3], [4]),
-    ]
-    return Graph(tensors, ops, [0], [4])
-
-
-@pytest.mark.parametrize(("exit_shape", "left"), [((1, 2, 3, 4), 0), ((1, 24), 1)])
-def test_reshapes_around_operators_on_rows_go(exit_shape: tuple[int, ...], left: int) -> None:
-    before, after, _ = tidied(rows(exit_shape))
-    assert kinds_of(after)["RESHAPE"] == left
-    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
-
-
-def slices(begins: list[int]) -> Graph:
-    """LOGISTIC of (1, 6, 4), a SLICE of two rows from each begin, and their CONCATENATION."""
-    soft = {"scales": (1 / 256,), "zero": -128}
-    tensors = [Tensor((1, 6, 4)), Tensor((1, 6, 4), **soft), constant([1, 2, 4])]  # type: ignore[arg-type]
-    ops, parts = [Op("LOGISTIC", [0], [1])], []
-    for begin in begins:
-        tensors += [constant([0, begin, 0]), Tensor((1, 2, 4), **soft)]  # type: ignore[arg-type]
-        parts.append(len(tensors) - 1)
-        ops.append(Op("SLICE", [1, len(tensors) - 2, 2], [parts[-1]]))
-    tensors.append(Tensor((1, 2 * len(begins), 4), **soft))  # type: ignore[arg-type]
-    ops.append(Op("CONCATENATION", parts, [len(tensors) - 1], ("ConcatenationOptions", {"axis": 1})))
-    return Graph(tensors, ops, [0], [len(tensors) - 1])
-
-
-@pytest.mark.parametrize(("begins", "splits"), [([4, 0, 2], 1), ([0, 2], 0), ([0, 2, 2], 0), ([0, 1, 4], 0)])
-def test_slices_that_are_the_whole_become_one_split(begins: list[int], splits: int) -> None:
-    before, after, _ = tidied(slices(begins))
-    assert kinds_of(after)["SPLIT"] == splits
-    np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
 
 
 def test_a_model_with_a_plan_is_left_alone() -> None:
@@ -193,9 +112,10 @@ def test_what_stands_beside_a_state_is_tidied() -> None:
     """The counters of an SVDF live in a variable tensor, which stays; the RESHAPEs behind it go."""
     filters = Tensor((2, 4), data=np.ones((2, 4), np.int8), scales=(0.1,))
     steps = Tensor((2, 3), "int16", np.ones((2, 3), np.int16), (0.1,))
-    bias = Tensor((2,), "int32", np.zeros(2, np.int32), (0.01,))
+    bias = Tensor((2,), "int32", np.zeros(2, np.int32), (0.05,))
     state = Tensor((1, 6), "int16", variable=True)
-    tensors = [Tensor((1, 4)), filters, steps, bias, state, *(Tensor(s) for s in ((1, 2), (2, 1), (1, 2), (1, 2)))]
+    maps = [Tensor(shape) for shape in ((1, 2), (2, 1), (1, 2))]
+    tensors = [Tensor((1, 4)), filters, steps, bias, state, *maps, Tensor((1, 2), scales=(1 / 256,), zero=-128)]
     shapes = [("ReshapeOptions", {"newShape": list(tensors[made].shape)}) for made in (6, 7)]
     ops = [
         Op("SVDF", [0, 1, 2, 3, 4], [5], ("SVDFOptions", {"rank": 1})),

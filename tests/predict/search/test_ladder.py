@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sapool
+from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, PoolingPlan
 from sapool.predict.search import closest, first_fitting_plan, replan, stride_ladder
 
@@ -34,14 +35,14 @@ def test_the_first_rung_that_fits_is_chosen_and_later_ones_are_not_measured() ->
         seen.append(plan.strides)
         return arena(sizes[len(seen) - 1])
 
-    tried = first_fitting_plan(model, 64, "avg", ram_bytes=200, flash_bytes=None, measure=measure)
+    tried = first_fitting_plan(model, 64, "avg", budget=Budget(200), measure=measure)
     assert seen == [(2, 2, 2, 2), (4, 2, 2, 1)]
     assert [c.fits for c in tried] == [False, True]
-    assert closest(tried, 200, None) is tried[1]
+    assert closest(tried, Budget(200)) is tried[1]
     seen.clear()
-    tried = first_fitting_plan(model, 64, "avg", ram_bytes=10, flash_bytes=None, measure=measure)
+    tried = first_fitting_plan(model, 64, "avg", budget=Budget(10), measure=measure)
     assert len(seen) == 4
-    assert closest(tried, 10, None).arena.total_bytes == 50
+    assert closest(tried, Budget(10)).arena.total_bytes == 50
 
 
 def test_a_plan_that_changes_nothing_gives_the_network_itself() -> None:
@@ -53,7 +54,7 @@ def test_a_plan_that_changes_nothing_gives_the_network_itself() -> None:
 def test_rungs_that_leave_no_map_are_skipped() -> None:
     """At 24 px the last convolution rounds 1 x 1 up where a pool would round it down to nothing."""
     model = sapool.load_model("timm:mobilenetv2_035", 10)
-    tried = first_fitting_plan(model, 24, "avg", ram_bytes=1, flash_bytes=None, measure=lambda *_: arena(5))
+    tried = first_fitting_plan(model, 24, "avg", budget=Budget(1), measure=lambda *_: arena(5))
     assert tried
     assert all(c.plan.strides != (2, 2, 2, 2, 2) for c in tried)
     with pytest.raises(ValueError, match="shrink the map to nothing"):
@@ -66,4 +67,4 @@ def test_flash_counts_too() -> None:
     assert over_flash.budget_share(50) == 0.1
     assert not arena(5).fits(5, 9)
     with pytest.raises(ValueError, match="has no down-sampling"):
-        first_fitting_plan(nn.Linear(3, 3), 3, "avg", ram_bytes=1, flash_bytes=1, measure=lambda *_: arena(1))
+        first_fitting_plan(nn.Linear(3, 3), 3, "avg", budget=Budget(1, 1), measure=lambda *_: arena(1))

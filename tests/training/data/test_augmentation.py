@@ -89,6 +89,26 @@ def test_evaluation_cuts_out_the_middle() -> None:
     assert (resize_and_crop(wide, 10)[:, :, 1:-1] == 200).all()
 
 
+@pytest.mark.parametrize("sides", [(10, 30), (30, 10), (7, 8), (40, 41)])
+def test_other_sides_are_covered_from_the_middle(sides: tuple[int, int]) -> None:
+    image = torch.zeros(3, 20, 24, dtype=torch.uint8)
+    image[:, 9:11, 11:13] = 255  # the middle stays in the middle
+    cut = resize_and_crop(image, sides)
+    assert cut.shape == (3, *sides)
+    weights = cut[0].double()
+    rows, columns = (torch.arange(n, dtype=torch.double) for n in sides)
+    assert float((weights.sum(1) * rows).sum() / weights.sum()) == pytest.approx((sides[0] - 1) / 2, abs=1)
+    assert float((weights.sum(0) * columns).sum() / weights.sum()) == pytest.approx((sides[1] - 1) / 2, abs=1)
+
+
+def test_colour_becomes_grey_and_nothing_else_is_made_up() -> None:
+    picture = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 2)
+    grey = Finish(channels=1)(picture)
+    torch.testing.assert_close(grey, torch.full((1, 2, 2), 0.2989), atol=1 / 255, rtol=0)
+    with pytest.raises(ValueError, match="an image of 3 channels can't become one of 4: choose an input size of 3"):
+        Finish(channels=4)(picture)
+
+
 def test_normalisation() -> None:
     grey = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
     out = Finish((0.5, 0.0, 0.2), (0.5, 2.0, 1.0))(grey)

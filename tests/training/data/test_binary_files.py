@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,31 @@ def test_damaged_idx_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not an IDX file of unsigned bytes: it starts with 47 49 46 38"):
         read_idx(path)
     zipped = tmp_path / "y.gz"
-    zipped.write_bytes(gzip.compress(b"\0\0\x08\x01" + bytes(900))[:-9])
+    zipped.write_bytes(gzip.compress(b"\0\0\x08\x01" + (896).to_bytes(4, "big") + bytes(896))[:-9])
     with pytest.raises(DataError, match=r"y\.gz: damaged gzip file"):
         read_idx(zipped)
+
+
+def test_a_small_file_does_not_become_a_large_one(tmp_path: Path) -> None:
+    path = tmp_path / "x-idx3-ubyte.gz"
+    zeros = bytes(1 << 20)
+    tracemalloc.start()
+    try:
+        for shape, said in {
+            (4, 5, 6): "136 bytes expected for 4 x 5 x 6, found more",
+            (60_000, 320, 320): r"6,144,000,016 bytes expected .* at most 1,073,741,824 are read",
+            (1 << 31, 1 << 31, 1 << 31): "at most 1,073,741,824 are read",
+        }.items():
+            with gzip.open(path, "wb") as file:
+                file.write(bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in shape))
+                for _ in range(60):
+                    file.write(zeros)
+            assert path.stat().st_size < 1 << 20
+            with pytest.raises(DataError, match=said):
+                read_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_idx_files_at_odds(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def write(folder: Path, protocol: int = 2) -> np.ndarray:
     return images
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
 def test_the_python_version(tmp_path: Path, protocol: int) -> None:
     images = write(tmp_path / "cifar-10-batches-py", protocol)
     for named in (f"cifar10:{tmp_path}", str(tmp_path)):
@@ -60,10 +60,10 @@ def test_damaged_batches_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data_batch_1: not CIFAR's Python version"):
         read_source(f"cifar10:{tmp_path}")
     path.write_bytes(pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 2]}))
-    with pytest.raises(DataError, match=r"n x 3,072 bytes and n labels expected, found \(2, 5\)"):
+    with pytest.raises(DataError, match=r"n x 3,072 bytes expected, found \(2, 5\)"):
         read_source(f"cifar10:{tmp_path}")
     path.write_bytes(b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little"))  # a bytearray of 2^60 bytes
-    with pytest.raises(DataError, match="data_batch_1: not CIFAR's Python version: MemoryError"):
+    with pytest.raises(DataError, match="data_batch_1: not CIFAR's Python version: cut off: 1,152,921,504"):
         read_source(f"cifar10:{tmp_path}")
     path.write_bytes(pickle.dumps({b"labels": [1]}))
     with pytest.raises(DataError, match="it has no 'data'"):

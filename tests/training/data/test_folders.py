@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,34 @@ def test_damaged_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / "all.tar").write_bytes(b"x" * 5000)
     with pytest.raises(DataError, match=r"all\.tar: not an uncompressed tar file"):
         load_data(str(tmp_path), 6)
+
+
+def test_mutated_shards_are_read_or_refused_at_once(tmp_path: Path) -> None:
+    """300 seeded mutants: sizes under zero, headers that lead back, names cut short."""
+    dice, lines = random.Random(0), list[str]()
+    write_tar(tmp_path / "all.tar", members(samples(8)))
+    whole = (tmp_path / "all.tar").read_bytes()
+    headers = [place for place in range(0, len(whole), 512) if whole[place + 257 : place + 262] == b"ustar"]
+    for number in range(300):
+        raw = bytearray(whole)
+        place = dice.choice(headers)
+        if number % 3 == 0:  # a size in binary, negative or huge, under a right check sum
+            raw[place + 124 : place + 136] = dice.choice([-512, -5120, 1 << 50]).to_bytes(12, "big", signed=True)
+            raw[place + 124] |= 0x80
+        else:
+            for _ in range(dice.randint(1, 4)):
+                raw[place + dice.randrange(512)] = dice.choice([0, 48, 55, 120, 255, dice.randrange(256)])
+        raw[place + 148 : place + 156] = b" " * 8
+        raw[place + 148 : place + 156] = b"%06o\0 " % sum(raw[place : place + 512])
+        (tmp_path / "all.tar").write_bytes(raw)
+        start = time.perf_counter()
+        try:
+            read_source(str(tmp_path), skip_bad=bool(number % 2))
+        except DataError as error:
+            lines.append(str(error))
+        assert time.perf_counter() - start < 5
+    assert len(lines) > 100
+    assert not any("\n" in line for line in lines)
 
 
 def test_a_shard_cut_off_in_its_last_image(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_clutter_and_amount_of_scattered_data() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"size": 0}, r"input_size must be an int or \(channels, height, width\), each at least 1, got 0"),
         ({"size": 8, "epochs": 0}, "epochs must be at least 1, got 0"),
         ({"size": 8, "seed": -1}, "seed must be at least 0, got -1"),
     ],
@@ -85,3 +85,36 @@ def test_scattered_sets_draw_as_many_canvases_as_are_wanted() -> None:
 def test_eval_images_under_one_are_refused() -> None:
     with pytest.raises(ValueError, match="eval_images must be at least 1, got 0"):
         load_data("digits", 8, eval_images=0)
+
+
+@pytest.mark.parametrize(
+    "augment", [(), ("crop_pad4", "flip", "random_affine"), ("random_resized_crop", "color_jitter")]
+)
+def test_any_channels_and_sides(augment: tuple[str, ...]) -> None:
+    sizes: list[tuple[int, int, int]] = [(1, 8, 8), (1, 12, 20), (3, 20, 12), (4, 9, 7)]
+    for size in sizes:
+        data = load_data("digits", size, augment=augment if size[0] < 4 else ())
+        for images in (data.train, data.val, data.test):
+            assert images[3][0].shape == size
+        assert gather(data.train, 5)[0].shape == (5, *size)
+        assert next(iter(data.calibration(4))).shape == (4, *size)
+
+
+def test_grey_pictures_stay_grey() -> None:
+    grey, colour = load_data("digits", (1, 8, 8)), load_data("digits", 8)
+    assert torch.equal(grey.val[5][0], colour.val[5][0][:1])
+    assert torch.equal(
+        load_data("scattered-digits", (1, 32, 32)).val[2][0], load_data("scattered-digits", 32).val[2][0][:1]
+    )
+
+
+def test_scattered_canvases_are_square() -> None:
+    with pytest.raises(ValueError, match="scattered-digits: its canvases are square, got 32 x 48"):
+        load_data("scattered-digits", (3, 32, 48))
+
+
+def test_one_mean_for_all_channels_or_one_each() -> None:
+    plain, normal = load_data("digits", (1, 8, 8)), load_data("digits", (1, 8, 8), mean=(0.5,), std=(0.25,))
+    torch.testing.assert_close(normal.val[0][0], (plain.val[0][0] - 0.5) / 0.25)
+    with pytest.raises(ValueError, match="mean and std must be one number each"):
+        load_data("digits", (1, 8, 8), mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))

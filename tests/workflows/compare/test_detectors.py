@@ -112,7 +112,7 @@ def test_what_does_not_fit_and_what_diverged_is_said(stub: Stub, tmp_path: Path)
         ({"pools": ()}, "pools must name at least one pooling"),
         ({"pools": ("avg", "avg")}, "each once, got avg, avg"),
         ({"pools": ("average",)}, "unknown pooling 'average'"),
-        ({"seeds": 0}, "seeds and ram_bytes must be at least 1, got 0"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
     ],
 )
 def test_mistakes_are_named(given: dict[str, Any], said: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sapool.base.budget import Budget
 from sapool.export import measure_arena
 from sapool.workflows import running
 from sapool.workflows.fit import fit
@@ -19,7 +20,7 @@ def test_a_smaller_image_and_pruning_are_ways_of_their_own(tmp_path: Path, monke
     assert [way.name for way in summary.ways] == ["avg", "avg-32px", "avg-pruned"]
     small, pruned = summary.runs[1], summary.runs[2]
     assert small.plan.input_size == (3, 32, 32)
-    assert all(run.fits and run.total_bytes <= config.ram_bytes for run in summary.runs)
+    assert all(run.fits and config.budget.fits(run) for run in summary.runs)
     # Pruned from the strides before those that fit: later down-sampling, fewer channels.
     assert list(pruned.strides) == summary.runs[0].tried[-2]["strides"]
     assert pruned.parameters < summary.runs[0].parameters
@@ -27,7 +28,7 @@ def test_a_smaller_image_and_pruning_are_ways_of_their_own(tmp_path: Path, monke
     names = [step.name for step in summary.ways[2].savings]
     assert names == ["", "down-sampling", "pruning", "exact rewrites", "tiling"]
     assert [step.name for step in summary.ways[1].savings][1] == "input size"
-    assert summary.ways[2].savings[-1].total_bytes <= config.ram_bytes
+    assert Budget(config.ram_bytes).fits(summary.ways[2].savings[-1])
 
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("nothing is left to do")

@@ -43,7 +43,7 @@ def find_culprit(data: bytes, said: str, fails: Callable[[bytes], bool]) -> Culp
     Returns:
         The operator, or None where the failure belongs to no operator (the process dies without any, say).
     """
-    graph = read_graph(data)
+    graph = read_graph(data, fixed=False)
     kinds = [operator.kind for operator in graph.operators]
     index = _named(said, kinds)
     if index is None:
@@ -60,7 +60,7 @@ def truncate(data: bytes, count: int) -> bytes:
 
     With none left it gives its own input.
     """
-    graph = read_graph(data)
+    graph = read_graph(data, fixed=False)
     graph.set_operators(graph.operators[:count])
     graph.set_outputs(graph.operators[-1].outputs[:1] if count else graph.inputs[:1])
     graph.signatures = ()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.base.errors import SapoolError
 from sapool.base.extras import require
 from sapool.base.records import ArenaRecord
 from sapool.export.runtime.blame import Culprit, find_culprit, one_operator
@@ -37,7 +38,7 @@ _NAMES: dict[Engine, tuple[str, str]] = {
 }
 
 
-class InterpreterError(RuntimeError):
+class InterpreterError(SapoolError, RuntimeError):
     """An interpreter refuses a model, or died of it; the message says which, on which operator and why.
 
     Attributes:

@@ -6,6 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A program built for a core with the DSP instructions says #define SAPOOL_DSP 1: its kernels use them where the
+ * compiler has them too. */
+#if defined(SAPOOL_DSP) && defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+#define SAPOOL_USE_DSP SAPOOL_DSP
+#else
+#define SAPOOL_USE_DSP 0
+#endif
+
+#if defined(__GNUC__)
+#define SAPOOL_ALIGNED __attribute__((aligned(4))) /* flash that is read a word at a time */
+#else
+#define SAPOOL_ALIGNED
+#endif
+
 #if defined(__GNUC__)
 #define SAPOOL_KERNEL static __attribute__((noinline))
 #else
@@ -19,6 +33,14 @@ typedef struct {
   int32_t multiplier;
   int32_t shift;
 } sapool_channel;
+
+/* A move of values by four loops, the innermost last: out[to + sum of i * to_stride] = inputs[source][from + sum of i * from_stride]. */
+typedef struct {
+  int32_t source, from, to;
+  int32_t count0, count1, count2, count3;
+  int32_t from0, from1, from2, from3;
+  int32_t to0, to1, to2, to3;
+} sapool_piece;
 
 static inline int32_t sapool_clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : (value > high ? high : value);
@@ -53,5 +75,45 @@ static inline int32_t sapool_requantize_short(int32_t value, int32_t multiplier,
   const int32_t product = (int32_t)(((int64_t)value * (int64_t)multiplier + (INT64_C(1) << 30)) >> 31);
   return (product + (product >> 31) + (INT32_C(1) << (shift - 1))) >> shift;
 }
+
+/* The DSP instructions of Cortex-M4, M7, M33 and M55, where the program is built for such a core. */
+#if SAPOOL_USE_DSP
+typedef uint32_t __attribute__((may_alias, aligned(1))) sapool_word_anywhere;
+typedef uint32_t __attribute__((may_alias)) sapool_word;
+
+static inline uint32_t sapool_load_word(const int8_t *from) {
+  return *(const sapool_word_anywhere *)(const void *)from;
+}
+
+static inline void sapool_store_word(int16_t *to, uint32_t word) {
+  *(sapool_word *)(void *)to = word;
+}
+
+/* Bytes 0 and 2, 1 and 3, as two int16. */
+static inline uint32_t sapool_widen_even(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(word));
+  return result;
+}
+
+static inline uint32_t sapool_widen_odd(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/* The lower halves of both, the upper halves of both: the first's comes first. */
+static inline uint32_t sapool_pack_bottom(uint32_t first, uint32_t second) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(first), "r"(second));
+  return result;
+}
+
+static inline uint32_t sapool_pack_top(uint32_t first, uint32_t second) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(second), "r"(first));
+  return result;
+}
+#endif
 
 #endif

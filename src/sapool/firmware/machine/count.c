@@ -1,7 +1,8 @@
 /* Counts the instructions that an emulated core runs: unicorn calls on_block for each basic block it enters.
 
-   Compiled for the host and handed to unicorn through ctypes; a hook in Python would be a thousand times slower. Where an
-   operator's function is entered, its instructions and those of what it calls are booked on it until it returns. */
+   Compiled for the host and handed to unicorn through ctypes; a hook in Python would be a thousand times slower. Where
+   the function that makes an operator's rows is entered, its instructions and those of what it calls are booked on the
+   operator that its second argument names, until it returns. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -13,11 +14,11 @@ typedef struct {
   uint64_t total;
   uint64_t *by_operator;   /* [operators + 1]; the last is what belongs to none */
   const uint8_t *code;     /* a copy of the code, `length` bytes from `base` */
-  const int32_t *entered;  /* [length / 2]: which operator's function starts here, -1 where none does */
   uint32_t *seen;          /* [length / 2]: size in bytes << 16 | instructions, of the block that starts here */
   uint64_t base, length;
+  uint64_t entry;          /* where the operators' function starts; 0 where there is none */
   read_register read;
-  int32_t link_register, stack_register, none, riscv;
+  int32_t link_register, stack_register, argument_register, none, riscv;
   int32_t depth, current;
   struct { uint32_t back, stack; int32_t operator_; } calls[DEEPEST];
 } counter;
@@ -51,8 +52,9 @@ void on_block(void *engine, uint64_t address, uint32_t size, void *data) {
     c->depth--;
     c->current = c->depth > 0 ? c->calls[c->depth - 1].operator_ : c->none;
   }
-  if (c->entered[at / 2] >= 0 && c->depth < DEEPEST) {
-    c->current = c->entered[at / 2];
+  if (c->entry == address && c->depth < DEEPEST) {
+    const uint32_t operator_ = value_of(c, engine, c->argument_register);
+    c->current = operator_ < (uint32_t)c->none ? (int32_t)operator_ : c->none;
     c->calls[c->depth].back = value_of(c, engine, c->link_register) & ~1U;
     c->calls[c->depth].stack = value_of(c, engine, c->stack_register);
     c->calls[c->depth].operator_ = c->current;

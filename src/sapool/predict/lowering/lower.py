@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
+from sapool.base.errors import SapoolError
+from sapool.base.quoting import one_line
 from sapool.networks.operators import with_step
 from sapool.networks.tracer import SiteTracer, check_decision
 from sapool.predict.lowering import convolution as conv
@@ -21,6 +23,10 @@ from sapool.predict.lowering.rules import ALIASES, CALLS, MODULES
 from sapool.tflite import Graph
 
 Deploy = Callable[[nn.Module, Tensor], nn.Module]
+
+
+class UnpredictableError(SapoolError, ValueError):
+    """What an operation makes can't be told from shapes alone; the message names the operation."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,10 @@ class _Walk:
         """Take an operation without a rule as one operator, whose outputs have the right size."""
         as_meta = partial(fx.node.map_aggregate, fn=lambda v: sh.meta(v) if isinstance(v, Value) else v)
         run = getattr(torch.Tensor, target) if isinstance(target, str) else target
-        made = run(*as_meta(args), **as_meta(kwargs))
+        try:
+            made = run(*as_meta(args), **as_meta(kwargs))
+        except NotImplementedError as error:  # torch's word for an operation that needs numbers, not only shapes
+            raise UnpredictableError(f"{name}: its shapes need the numbers ({one_line(str(error), 200)})") from error
         inputs = [self.b.as_first(value) for value in _flat((args, kwargs)) if isinstance(value, Value)]
         if isinstance(made, Tensor):
             return self.b.emit(name.upper(), inputs, tuple(made.shape), last=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, PoolingPlan
 from sapool.networks.traced import InputSize
 from sapool.planning.plan import make_plan, supported_sites
@@ -63,8 +64,7 @@ def first_fitting_plan(
     input_size: InputSize,
     pool: str,
     *,
-    ram_bytes: int,
-    flash_bytes: int | None,
+    budget: Budget,
     measure: Callable[[nn.Module, PoolingPlan], ArenaRecord],
 ) -> list[Candidate]:
     """Measure the ladder's rungs in order and stop at the first that fits.
@@ -73,8 +73,7 @@ def first_fitting_plan(
         model: the network.
         input_size: an int (square, 3 channels) or (C, H, W).
         pool: which pooling to plan.
-        ram_bytes: budget for the arena's total.
-        flash_bytes: budget for the file, or None.
+        budget: for the arena and the file.
         measure: exports a re-planned network and measures its arena.
 
     Returns:
@@ -93,7 +92,7 @@ def first_fitting_plan(
             refused = error
             continue
         arena = measure(replan(model, plan), plan)
-        tried.append(Candidate(plan, arena, arena.fits(ram_bytes, flash_bytes)))
+        tried.append(Candidate(plan, arena, budget.fits(arena)))
         if tried[-1].fits:
             break
     if not tried and refused is not None:
@@ -101,6 +100,6 @@ def first_fitting_plan(
     return tried
 
 
-def closest(candidates: Sequence[Candidate], ram_bytes: int, flash_bytes: int | None) -> Candidate:
+def closest(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
     """Return the fitting candidate, or the one that is over its budgets by the least share."""
-    return min(candidates, key=lambda c: (not c.fits, c.arena.budget_share(ram_bytes, flash_bytes)))
+    return min(candidates, key=lambda c: (not c.fits, budget.largest_share(c.arena)))

@@ -9,17 +9,16 @@ from typing import Any
 
 from torch import nn
 
+from sapool.base.arena import ArenaSize, as_plain
+from sapool.base.budget import Budget, Needs
 from sapool.base.extras import require
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
+from sapool.base.sizes import check_count
 from sapool.base.suggest import suggest
 from sapool.layers import check_pool_name
 from sapool.memory import (
-    buffers_of,
-    fixed_offsets,
+    arena_size,
     flash_bytes_of,
-    greedy_offsets,
-    head_of,
-    tail_bytes,
 )
 from sapool.networks.traced import InputSize, as_input_size
 from sapool.networks.tracer import ShapeDecisionError
@@ -37,9 +36,11 @@ _MOST_OVER = 3
 MOST_PREDICTED = 1000
 
 
-@dataclass(frozen=True)
-class PlanCandidate:
+@dataclass(frozen=True, kw_only=True)
+class PlanCandidate(ArenaSize):
     """One plan and what it is predicted to need; bytes on the 64-bit build, as :class:`sapool.ArenaRecord` has them.
+
+    ``arena_bytes`` is held against the RAM budget.
 
     Attributes:
         plan: the plan.
@@ -47,7 +48,7 @@ class PlanCandidate:
         placement: where its pools stand.
         head_bytes: activations and scratch.
         tail_bytes: persistent data.
-        total_bytes: their sum: held against the RAM budget.
+        setup_bytes: at most what the runtime needs of the head's room while it plans.
         flash_bytes: size of the file, estimated.
         macs: multiply-accumulates of one inference, the pools' too.
         network_macs: those of the network's own layers: the proxy by which plans are ranked.
@@ -57,13 +58,15 @@ class PlanCandidate:
     plan: PoolingPlan
     pool: str
     placement: str
-    head_bytes: int
-    tail_bytes: int
-    total_bytes: int
     flash_bytes: int
     macs: int
     network_macs: int
     fits: bool
+
+    @property
+    def needs(self) -> Needs:
+        """What is held against a budget."""
+        return Needs(ram_bytes=self.arena_bytes, flash_bytes=self.flash_bytes, macs=self.macs)
 
 
 @dataclass(frozen=True)
@@ -76,22 +79,33 @@ class PlanSearch:
     the best of each.
 
     Attributes:
-        ram_bytes: the budget for the arena's total.
-        flash_bytes: the budget for the file, or None.
-        macs: the budget for multiply-accumulates, or None.
+        budget: for the arena, the file and multiply-accumulates.
         space: how many plans there were to choose from.
         predicted: how many were predicted; the others were impossible, or not looked at.
         candidates: all that were predicted: what fits first, by rank; then what does not, by how much it is over.
         front: those that no other plan beats in both RAM and network MACs, by rising RAM.
     """
 
-    ram_bytes: int
-    flash_bytes: int | None
-    macs: int | None
+    budget: Budget
     space: int
     predicted: int
     candidates: tuple[PlanCandidate, ...]
     front: tuple[PlanCandidate, ...]
+
+    @property
+    def ram_bytes(self) -> int | None:
+        """The budget for the arena."""
+        return self.budget.ram_bytes
+
+    @property
+    def flash_bytes(self) -> int | None:
+        """The budget for the file."""
+        return self.budget.flash_bytes
+
+    @property
+    def macs(self) -> int | None:
+        """The budget for multiply-accumulates."""
+        return self.budget.macs
 
     @property
     def best(self) -> PlanCandidate | None:
@@ -103,15 +117,17 @@ class PlanSearch:
         return next((c for c in self.candidates if c.fits and c.pool == pool), None)
 
     def to_json(self) -> str:
-        """Return the search as JSON text."""
-        return json.dumps(asdict(self), indent=2)
+        """Return the search as JSON text, the budget's figures beside its own."""
+        held = as_plain(self)
+        return json.dumps({**held.pop("budget"), **held}, indent=2)
 
 
 def search_plans(
     model: nn.Module,
     input_size: InputSize,
     *,
-    ram_bytes: int,
+    budget: Budget | None = None,
+    ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     macs: int | None = None,
     pools: Sequence[str] = ("self_attentive", "avg", "strided"),
@@ -137,7 +153,8 @@ def search_plans(
     Args:
         model: a network that torch.fx can trace.
         input_size: an int (square, 3 channels) or (C, H, W).
-        ram_bytes: budget for the arena's total.
+        budget: what a plan may need; None: what the next three say.
+        ram_bytes: budget for the arena (``arena_bytes``).
         flash_bytes: budget for the ``.tflite`` file.
         macs: budget for multiply-accumulates of one inference.
         pools: poolings to try, in the order of preference.
@@ -162,7 +179,8 @@ def search_plans(
     Raises:
         ValueError: unknown pooling, placement or site, a budget under 1, no site to plan, or no possible plan.
     """
-    _check(ram_bytes, flash_bytes, macs, trials, pools, placements)
+    budget = Budget.given(budget, ram_bytes=ram_bytes, flash_bytes=flash_bytes, macs=macs)
+    _check(budget, trials, pools, placements)
     sites = supported_sites(model, input_size)
     _check_sites(pool_sites, [site.name for site in sites])
     fixed = {name: dict(kwargs) for name, kwargs in (pool_kwargs or {}).items()}
@@ -177,7 +195,7 @@ def search_plans(
         (1,) if "patch_size" in attention else tuple(patch_factors),
         (attention["max_keys"],) if "max_keys" in attention else tuple(max_keys),
     )
-    search = _Search(model, ram_bytes, flash_bytes, macs, reporter or SilentReporter())
+    search = _Search(model, budget, reporter or SilentReporter())
     search.pool_sites, search.pool_kwargs = pool_sites, fixed
     if len(space) <= trials:
         search.go_through(space)
@@ -188,17 +206,10 @@ def search_plans(
     return search.result(space)
 
 
-def _check(
-    ram_bytes: int,
-    flash_bytes: int | None,
-    macs: int | None,
-    trials: int,
-    pools: Sequence[str],
-    placements: Sequence[str],
-) -> None:
-    for name, value in (("ram_bytes", ram_bytes), ("flash_bytes", flash_bytes), ("macs", macs), ("trials", trials)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+def _check(budget: Budget, trials: int, pools: Sequence[str], placements: Sequence[str]) -> None:
+    if budget.instructions is not None or budget.latency_ms is not None:
+        raise ValueError("a plan's instructions and latency are not predicted: leave them out of the budget")
+    check_count("trials", trials)
     if not pools or not placements:
         raise ValueError("pools and placements must name at least one each")
     for pool in pools:
@@ -217,11 +228,8 @@ def _check_sites(pool_sites: Sequence[str] | None, known: Sequence[str]) -> None
 class _Search:
     """Predicts plans, each once, and keeps what it found."""
 
-    def __init__(
-        self, model: nn.Module, ram_bytes: int, flash_bytes: int | None, macs: int | None, reporter: Reporter
-    ) -> None:
-        self.model, self.reporter = model, reporter
-        self.ram_bytes, self.flash_bytes, self.macs = ram_bytes, flash_bytes, macs
+    def __init__(self, model: nn.Module, budget: Budget, reporter: Reporter) -> None:
+        self.model, self.budget, self.reporter = model, budget, reporter
         self.pool_sites: Sequence[str] | None = None
         self.pool_kwargs: dict[str, dict[str, Any]] = {}
         self._predictors: dict[tuple[int, int, int], Predictor] = {}
@@ -246,7 +254,7 @@ class _Search:
             if made is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, (max(made.total_bytes, self.ram_bytes), made.network_macs))
+                study.tell(trial, (max(made.arena_bytes, self.budget.ram_bytes or 0), made.network_macs))
             return choice, made
 
         self._report(space, trials, map(one, range(trials)))
@@ -255,7 +263,7 @@ class _Search:
         self.reporter.start(f"{count:,} of {len(space):,} plans", count)
         try:
             for choice, made in work:
-                said = "impossible" if made is None else f"{made.total_bytes:,} bytes"
+                said = "impossible" if made is None else f"{made.arena_bytes:,} bytes"
                 self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {said}")
         finally:
             self.reporter.finish()
@@ -265,21 +273,21 @@ class _Search:
         chosen: list[tuple[Choice, PlanCandidate]] = []
         for pool in pools:
             over = [(choice, c) for choice, c in self.found.items() if c and choice.pool == pool and self._may_fit(c)]
-            chosen += sorted(over, key=lambda pair: (-pair[1].network_macs, pair[1].total_bytes))[:most]
+            chosen += sorted(over, key=lambda pair: (-pair[1].network_macs, pair[1].arena_bytes))[:most]
         self.reporter.start(f"{len(chosen):,} plans as they are exported", len(chosen))
         try:
             for choice, candidate in chosen:
                 made = self._candidate(choice, candidate.plan, self._exported(choice, candidate.plan))
                 # The proxy counts the network, not what tiles compute twice.
                 self.found[choice] = replace(made, network_macs=candidate.network_macs)
-                self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {made.total_bytes:,} bytes")
+                self.reporter.advance(f"{choice.pool} {','.join(map(str, choice.strides))}: {made.arena_bytes:,} bytes")
         finally:
             self.reporter.finish()
 
     def _may_fit(self, c: PlanCandidate) -> bool:
-        others = _shares(0, c.flash_bytes, c.macs, self.ram_bytes, self.flash_bytes, self.macs)
-        tiled = c.tail_bytes < self.ram_bytes < c.total_bytes <= _MOST_OVER * self.ram_bytes
-        return tiled and max(others, default=0.0) <= 1
+        ram = self.budget.ram_bytes
+        tiled = ram is not None and c.tail_bytes < ram < c.arena_bytes <= _MOST_OVER * ram
+        return tiled and replace(self.budget, ram_bytes=None).fits(c)
 
     def _exported(self, choice: Choice, plan: PoolingPlan) -> Graph:
         file = as_file(self._predictors[choice.size].graph(plan))
@@ -316,22 +324,18 @@ class _Search:
         ]
 
     def _candidate(self, choice: Choice, plan: PoolingPlan, graph: Graph) -> PlanCandidate:
-        buffers = buffers_of(graph)
-        head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
-        tail, flash = tail_bytes(graph), flash_bytes_of(graph)
+        size, flash = arena_size(graph), flash_bytes_of(graph)
         counted = [(operator.module, macs_of(graph, operator)) for operator in graph.operators]
         macs = sum(count for _, count in counted)
         return PlanCandidate(
+            **asdict(size),
             plan=plan,
             pool=choice.pool,
             placement=choice.placement,
-            head_bytes=head,
-            tail_bytes=tail,
-            total_bytes=head + tail,
             flash_bytes=flash,
             macs=macs,
             network_macs=sum(count for module, count in counted if not module.startswith("pools.")),
-            fits=max(_shares(head + tail, flash, macs, self.ram_bytes, self.flash_bytes, self.macs)) <= 1,
+            fits=self.budget.fits(Needs(size.arena_bytes, flash, macs)),
         )
 
     def result(self, space: Space) -> PlanSearch:
@@ -344,16 +348,12 @@ class _Search:
         if not made:
             raise ValueError(f"no plan is possible: {self.refused}")
         ranked = sorted(made, key=self._rank(space.pools))
-        return PlanSearch(
-            self.ram_bytes, self.flash_bytes, self.macs, len(space), len(made), tuple(ranked), pareto_front(ranked)
-        )
+        return PlanSearch(self.budget, len(space), len(made), tuple(ranked), pareto_front(ranked))
 
     def _rank(self, pools: Sequence[str]) -> Callable[[PlanCandidate], Any]:
         def key(c: PlanCandidate) -> Any:
-            over = max(
-                _shares(c.total_bytes, c.flash_bytes, c.macs, self.ram_bytes, self.flash_bytes, self.macs), default=0.0
-            )
-            return (not c.fits, 0.0 if c.fits else over, -c.network_macs, pools.index(c.pool), c.total_bytes)
+            over = 0.0 if c.fits else self.budget.largest_share(c)
+            return (not c.fits, over, -c.network_macs, pools.index(c.pool), c.arena_bytes)
 
         return key
 
@@ -379,18 +379,10 @@ def _with_larger_patches(plan: PoolingPlan, factor: int) -> PoolingPlan:
     return replace(plan, sites=sites)
 
 
-def _shares(
-    total: int, flash: int, macs: int, ram_bytes: int, flash_bytes: int | None, most_macs: int | None
-) -> list[float]:
-    """Return what is used of every budget that there is, as a share."""
-    used = ((total, ram_bytes), (flash, flash_bytes), (macs, most_macs))
-    return [amount / budget for amount, budget in used if budget is not None]
-
-
 def pareto_front(candidates: Sequence[PlanCandidate]) -> tuple[PlanCandidate, ...]:
     """Return those that no other beats in RAM and network MACs both, by rising RAM; of equals the first."""
     front: list[PlanCandidate] = []
-    for candidate in sorted(candidates, key=lambda c: (c.total_bytes, -c.network_macs)):
+    for candidate in sorted(candidates, key=lambda c: (c.arena_bytes, -c.network_macs)):
         if not front or candidate.network_macs > front[-1].network_macs:
             front.append(candidate)
     return tuple(front)

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from sapool.base.extras import require
+from sapool.base.image_size import COLOURS
 from sapool.base.suggest import suggest
 
 Transform = Callable[[Tensor], Tensor]
-Statistics = tuple[float, float, float]
+Sides = int | tuple[int, int]  # of a square, or height and width
+Statistics = tuple[float, ...]
 
 # In the order in which they are applied, whatever order they are named in.
 AUGMENTATIONS = (
@@ -40,24 +42,37 @@ def _v2() -> Any:
     return require("torchvision.transforms.v2", "train", "resizing and augmenting images")
 
 
-def resize_and_crop(images: Tensor, size: int) -> Tensor:
-    """Return (..., C, H, W) with the shorter side resized to ``size`` and the square in the middle cut out."""
-    if images.shape[-2:] == (size, size):
+def resize_and_crop(images: Tensor, size: Sides) -> Tensor:
+    """Return (..., C, H, W) made as small as covers ``size``, keeping its form, and the middle cut out."""
+    height, width = as_sides(size)
+    rows, columns = images.shape[-2:]
+    if (rows, columns) == (height, width):
         return images
     functional = _v2().functional
-    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    if height == width:
+        resized = functional.resize(images, [height], antialias=True)
+    else:
+        scale = max(height / rows, width / columns)
+        covering = [max(height, round(rows * scale)), max(width, round(columns * scale))]
+        resized = functional.resize(images, covering, antialias=True)
+    return functional.center_crop(resized, [height, width])
+
+
+def as_sides(size: Sides) -> tuple[int, int]:
+    """Return (height, width) of a side or of both."""
+    return (size, size) if isinstance(size, int) else size
 
 
 class Augmentation:
-    """A chain of torchvision's transforms on one uint8 image (3, H, W), drawn from a seed and an index alone.
+    """A chain of torchvision's transforms on one uint8 image (C, H, W), drawn from a seed and an index alone.
 
     Args:
         names: of :data:`AUGMENTATIONS`.
-        size: side of the result.
+        size: side of the result, or its height and width.
         seed: of everything drawn.
     """
 
-    def __init__(self, names: Sequence[str], size: int, seed: int) -> None:
+    def __init__(self, names: Sequence[str], size: Sides, seed: int) -> None:
         check_augmentations(names)
         self.names, self.size, self.seed = tuple(names), size, seed
         chosen = [name for name in AUGMENTATIONS if name in names and name != "random_erasing"]
@@ -80,13 +95,13 @@ class Augmentation:
             torch.random.set_rng_state(before)
 
 
-def _transform(name: str, size: int) -> Transform:
-    v2 = _v2()
+def _transform(name: str, size: Sides) -> Transform:
+    v2, sides = _v2(), as_sides(size)
     bilinear = v2.InterpolationMode.BILINEAR
     if name == "random_resized_crop":
-        return v2.RandomResizedCrop(size, antialias=True)
+        return v2.RandomResizedCrop(sides, antialias=True)
     if name == "crop_pad4":
-        return v2.RandomCrop(size, padding=max(1, size // 8))
+        return v2.RandomCrop(sides, padding=[max(1, sides[1] // 8), max(1, sides[0] // 8)])
     if name == "random_affine":
         return v2.RandomAffine(degrees=10, translate=(0.1, 0.1), interpolation=bilinear)
     if name == "flip":
@@ -102,26 +117,45 @@ def _mix(seed: int, index: int) -> int:
 
 
 class Finish:
-    """Bytes to floats: (N, 1 or 3, H, W) or (1 or 3, H, W) uint8 to three channels in [0, 1], normalised if asked.
+    """Bytes to floats in [0, 1], with the channels that the network wants, normalised if asked.
+
+    Args:
+        mean: subtracted, a value for all channels or one each; None with ``std``: nothing is.
+        std: divided by, as ``mean``.
+        channels: of the result: a grey image is repeated, a colour one becomes grey where one channel is wanted.
 
     Raises:
-        ValueError: one of ``mean`` and ``std`` alone, or not three numbers each, std positive.
+        ValueError: one of ``mean`` and ``std`` alone, another number of values, or a std that is not positive.
     """
 
-    def __init__(self, mean: Statistics | None = None, std: Statistics | None = None) -> None:
+    def __init__(self, mean: Statistics | None = None, std: Statistics | None = None, channels: int = COLOURS) -> None:
         if (mean is None) != (std is None):
             raise ValueError(f"mean and std go together, got {mean} and {std}")
-        if mean is not None and std is not None and (len(mean) != 3 or len(std) != 3 or min(std) <= 0):
-            raise ValueError(f"mean and std must be three numbers each, std positive, got {mean} and {std}")
-        self._mean = None if mean is None else torch.tensor(mean)[:, None, None]
-        self._std = None if std is None else torch.tensor(std)[:, None, None]
+        self.channels = channels
+        self._mean = self._std = None
+        if mean is not None and std is not None:
+            if {len(mean), len(std)} - {1, channels} or min(std) <= 0:
+                many = "one number" if channels == 1 else f"one number or {channels}"
+                raise ValueError(f"mean and std must be {many} each, std positive, got {mean} and {std}")
+            self._mean, self._std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
     def __call__(self, images: Tensor, peak: int = 255) -> Tensor:
-        """Return float32 (..., 3, H, W); ``peak`` is a white pixel's value."""
-        floats = three_channels(images.to(torch.float32).div_(peak)).contiguous()
+        """Return float32 (..., C, H, W) of uint8 (..., C', H, W); ``peak`` is a white pixel's value."""
+        floats = to_channels(images, self.channels).to(torch.float32).div_(peak).contiguous()
         return floats if self._mean is None or self._std is None else floats.sub_(self._mean).div_(self._std)
 
 
-def three_channels(images: Tensor) -> Tensor:
-    """Return (..., 3, H, W): a grey image is repeated."""
-    return images if images.shape[-3] == 3 else images.expand(*images.shape[:-3], 3, *images.shape[-2:])
+def to_channels(images: Tensor, channels: int) -> Tensor:
+    """Return (..., ``channels``, H, W): a grey image is repeated, a colour one becomes grey.
+
+    Raises:
+        ValueError: other channels than these.
+    """
+    there = images.shape[-3]
+    if there == channels:
+        return images
+    if there == 1:
+        return images.expand(*images.shape[:-3], channels, *images.shape[-2:])
+    if there == COLOURS and channels == 1:
+        return _v2().functional.rgb_to_grayscale(images)
+    raise ValueError(f"an image of {there} channels can't become one of {channels}: choose an input size of {there}")

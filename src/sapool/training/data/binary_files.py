@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 _UNSIGNED_BYTES = 8
+_MOST_IDX_BYTES = 1 << 30  # EMNIST's largest file has 547 million
 _STL10_PIXELS = 3 * 96 * 96
 _CIFAR_PIXELS = 3 * 32 * 32
 _CIFAR_FOLDERS = {10: "cifar-10-batches-bin", 100: "cifar-100-binary"}
@@ -32,20 +34,29 @@ def read_idx(path: Path) -> Bytes:
     """Read an IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist), gzip-compressed if it ends in ``.gz``.
 
     Raises:
-        DataError: another kind of file, or fewer or more bytes than its header says.
+        DataError: another kind of file, fewer or more bytes than its header says, or more than are read.
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _read_idx(path, cast(IO[bytes], file))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file: {error}") from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _UNSIGNED_BYTES or raw[3] not in (1, 3):
-        raise DataError(f"{path}: not an IDX file of unsigned bytes: it starts with {raw[:4].hex(' ') or 'nothing'}")
-    header = 4 + 4 * raw[3]
-    shape = tuple(int(n) for n in np.frombuffer(raw[4:header].ljust(4 * raw[3], b"\0"), ">u4"))
-    expected = header + math.prod(shape)
-    if len(raw) != expected:
-        raise DataError(f"{path}: {expected:,} bytes expected for {' x '.join(map(str, shape))}, found {len(raw):,}")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _read_idx(path: Path, file: IO[bytes]) -> Bytes:
+    """Read no more than the header says, however much a compressed file would unpack to."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _UNSIGNED_BYTES or head[3] not in (1, 3):
+        raise DataError(f"{path}: not an IDX file of unsigned bytes: it starts with {head.hex(' ') or 'nothing'}")
+    shape = tuple(int(n) for n in np.frombuffer(file.read(4 * head[3]).ljust(4 * head[3], b"\0"), ">u4"))
+    count, header = math.prod(shape), 4 + 4 * head[3]
+    said = f"{header + count:,} bytes expected for {' x '.join(map(str, shape))}"
+    if count > _MOST_IDX_BYTES:
+        raise DataError(f"{path}: {said}, at most {_MOST_IDX_BYTES:,} are read")
+    raw = file.read(count + 1)
+    if len(raw) != count:
+        raise DataError(f"{path}: {said}, found {'more' if len(raw) > count else f'{header + len(raw):,}'}")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def find_idx(folder: Path) -> list[Path]:
@@ -172,7 +183,7 @@ def read_stl10(folder: Path, *, skip_bad: bool = False) -> Source:
 def _records(path: Path, size: int) -> Bytes:
     """Return a file's records, (n, size)."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     raw = np.fromfile(path, np.uint8)
     if not len(raw) or len(raw) % size:
         raise DataError(f"{path}: a whole number of records of {size:,} bytes expected, found {len(raw):,} bytes")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sapool.base.records import write_text_atomically
+from sapool.base.files import write_text_atomically
 from sapool.training.data.source_images import DataError, SourceImages
 
 _IMAGES_A_TASK = 64

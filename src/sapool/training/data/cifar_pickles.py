@@ -1,13 +1,14 @@
-"""CIFAR's Python version: its pickles are read by an unpickler that can build numbers, texts and arrays only."""
+"""CIFAR's Python version: its pickles are read by a reader of our own, which knows numbers, texts and arrays only."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sapool.base.quoting import one_line, quote
+from sapool.training.data.plain_pickle import PickleError, load_plain
 from sapool.training.data.source_images import ArrayImages, DataError, drop_bad_labels
 from sapool.training.data.splitting import Source
 
@@ -18,18 +19,7 @@ _FILES = {
 }
 _META = {10: ("batches.meta", "label_names"), 100: ("meta", "fine_label_names")}
 _LABELS = {10: "labels", 100: "fine_labels"}
-# All that a pickled array of numbers needs; nothing here runs what the file says.
-_ALLOWED = {
-    ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
-}  # fmt: skip
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array of numbers")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+_MOST_BYTES = 512 << 20  # CIFAR-100's training file, the largest, has 155 MB
 
 
 def find_cifar_pickles(folder: Path, classes: int) -> Path | None:
@@ -50,37 +40,41 @@ def read_cifar_pickles(folder: Path, classes: int, *, skip_bad: bool = False) ->
         binary = {10: "cifar-10-batches-bin/test_batch.bin", 100: "cifar-100-binary/test.bin"}[classes]
         raise DataError(f"{folder}: CIFAR-{classes} not found: neither {binary} nor {_FOLDERS[classes]}/ is here")
     meta, key = _META[classes]
-    names = tuple(str(name) for name in _load(place / meta, key)[key])
-    if len(names) != classes:
-        raise DataError(f"{place / meta}: {classes} names expected, found {len(names)}")
+    names = _load(place / meta, key)[key]
+    if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{place / meta}: {classes} names expected, found {quote(names)}")
     splits, skipped = {}, {}
     for split, files in _FILES[classes].items():
         parts = [_read_batch(place / file, _LABELS[classes]) for file in files]
         images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
         whole = ArrayImages(images, labels, f"{place}: {split}")
         splits[split], skipped[split] = drop_bad_labels(whole, classes, skip_bad=skip_bad)
-    return Source(f"cifar{classes}", names, dict(splits), skipped)
+    return Source(f"cifar{classes}", tuple(names), dict(splits), skipped)
 
 
 def _read_batch(path: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     found = _load(path, "data", key)
-    data, labels = np.asarray(found["data"]), np.asarray(found[key])
-    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072 or labels.shape != data.shape[:1]:
-        raise DataError(f"{path}: n x 3,072 bytes and n labels expected, found {data.shape} and {labels.shape}")
+    data, labels = found["data"], found[key]
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        said = data.shape if isinstance(data, np.ndarray) else quote(data)
+        raise DataError(f"{path}: n x 3,072 bytes expected, found {said}")
+    if isinstance(labels, list) and all(type(label) is int and 0 <= label < 1 << 31 for label in labels):
+        labels = np.array(labels, np.int64)
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != data.shape[:1]:
+        raise DataError(f"{path}: {len(data):,} labels expected, whole numbers, found {quote(labels)}")
     return data.reshape(-1, 3, 32, 32), labels.astype(np.int64)
 
 
 def _load(path: Path, *keys: str) -> dict[str, Any]:
     """Return a pickled dictionary; one written by Python 2 has keys and names in bytes."""
     try:
-        with path.open("rb") as file:
-            raw = _ArraysOnly(file, encoding="bytes").load()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError:
-        raise
-    except Exception as error:  # what damaged bytes raise depends on the bytes
-        raise DataError(f"{path}: not CIFAR's Python version: {str(error) or type(error).__name__}") from None
+        if not path.is_file():
+            raise DataError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise DataError(f"{path}: not CIFAR's Python version: {size:,} bytes, the largest has 155 million")
+        raw = load_plain(path.read_bytes())
+    except PickleError as error:
+        raise DataError(f"{path}: not CIFAR's Python version: {one_line(str(error))}") from None
     found = {_text(key): value for key, value in raw.items()} if isinstance(raw, dict) else {}
     for key in keys:
         if key not in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tarfile
@@ -10,16 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sapool.base.quoting import one_line, quote
+from sapool.training.data.finding import IMAGE_ENDINGS, ImageFinder, sub_folders
 from sapool.training.data.source_images import DataError, FileImages, ShardImages, SourceImages
 from sapool.training.data.splitting import SPLITS, Source, match_classes
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_MOST_IMAGE_BYTES, _MOST_KEY = 256 << 20, 1000  # of one file in a shard, and of its name
 _SHARD_IMAGES = ("jpg", "jpeg", "png", "webp")
 _OTHER_NAMES = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _split_of(name: str) -> str:
@@ -32,9 +31,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
     A class that is called "train" beside others is none.
     """
     found = {}
-    for path in _sub_folders(folder):
+    for path in sub_folders(folder):
         name = _split_of(path.name)
-        if name in SPLITS and _sub_folders(path):
+        if name in SPLITS and sub_folders(path):
             found[name] = path
     return found if "train" in found and len(found) > 1 else {}
 
@@ -51,18 +50,18 @@ def read_folder(folder: Path, name: str = "folder") -> Source:
     if name == "imagenet" and not {"train", "val"} <= set(splits):
         raise DataError(f"{folder}: train/ and val/ of class folders expected, found {_listed(folder)}")
     places = splits or {"all": folder}
-    found = {split: [path.name for path in _sub_folders(place)] for split, place in places.items()}
+    found = {split: [path.name for path in sub_folders(place)] for split, place in places.items()}
     classes = match_classes(str(folder), found)
     if len(classes) < 2:
         raise DataError(f"{folder}: at least two class folders expected, found {_listed(folder)}")
-    images = {split: _list_images(place, classes) for split, place in places.items()}
+    images = _list_images(folder, places, classes)
     return Source(f"{name}:{folder}", tuple(classes), dict(images))
 
 
 def _refuse_flat_split(folder: Path) -> None:
     """Refuse ``train/CLASS/`` beside a val or test without classes, which would pass for two classes."""
-    inside = {_split_of(path.name): path for path in _sub_folders(folder)}
-    if "train" not in inside or not _sub_folders(inside["train"]):
+    inside = {_split_of(path.name): path for path in sub_folders(folder)}
+    if "train" not in inside or not sub_folders(inside["train"]):
         return
     for split in ("val", "test"):
         if split in inside:
@@ -73,24 +72,31 @@ def _refuse_flat_split(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> str:
-    names = [path.name for path in _sub_folders(folder)]
+    names = [path.name for path in sub_folders(folder)]
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "no folders"
 
 
-def _list_images(folder: Path, classes: list[str]) -> SourceImages:
+def _list_images(root: Path, places: dict[str, Path], classes: list[str]) -> dict[str, SourceImages]:
+    """List the images of every split and class: each real file once, so that none stands in two splits."""
+    starts = {(split, name): place / name for split, place in places.items() for name in classes}
+    finder = ImageFinder([root, *root.resolve().parents, *places.values(), *starts.values()])
+    found = {key: finder.find(start) for key, start in starts.items()}
+    for key, start in starts.items():
+        found[key] += finder.follow(start)
+        if not found[key]:
+            raise DataError(
+                f"{start}: no image of class {key[1]!r} ({' '.join(IMAGE_ENDINGS)}) that is no other folder's already"
+            )
+    return {split: _file_images(place, [found[split, name] for name in classes]) for split, place in places.items()}
+
+
+def _file_images(folder: Path, found: list[list[str]]) -> SourceImages:
+    """Return the files of all classes of a split, sorted by path in each."""
     names: list[bytes] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
-        inside = sorted(
-            os.path.relpath(Path(place) / file, folder)
-            for place, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(IMAGE_ENDINGS) and not file.startswith(".")
-        )
-        if not inside:
-            raise DataError(f"{folder / name}: no image of class {name!r} ({' '.join(IMAGE_ENDINGS)})")
-        names += [os.fsencode(path) for path in inside]
-        labels += [label] * len(inside)
+    for label, paths in enumerate(found):
+        names += sorted(os.fsencode(os.path.relpath(path, folder)) for path in paths)
+        labels += [label] * len(paths)
     return FileImages(folder, np.array(names, np.bytes_), np.array(labels, np.int64))
 
 
@@ -105,7 +111,7 @@ class _Member(NamedTuple):
 def find_shards(folder: Path) -> dict[str, list[Path]]:
     """Return the tar files by split, which their folder or a word of their name says; else as ``all``."""
     found: dict[str, list[Path]] = {}
-    for path in sorted({*folder.glob("*.tar"), *folder.glob("*/*.tar")}):
+    for path in sorted(path for path in {*folder.glob("*.tar"), *folder.glob("*/*.tar")} if path.is_file()):
         said = [path.parent.name] if path.parent != folder else re.split(r"[^A-Za-z]+", path.stem)
         splits = {_split_of(word) for word in said} & set(SPLITS)
         found.setdefault(splits.pop() if len(splits) == 1 else "all", []).append(path)
@@ -162,8 +168,11 @@ def _index_split(paths: list[Path], *, skip_bad: bool) -> tuple[list[_Member], i
             with tarfile.open(path, "r:") as tar:
                 found, bad = _index_shard(tar, number)
                 _check_end(path, tar)
-        except tarfile.TarError as error:
-            raise DataError(f"{path}: not an uncompressed tar file, or a damaged one: {error}") from None
+        except (tarfile.TarError, RecursionError, EOFError, ArithmeticError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: seeking before 0
+                raise
+            said = one_line(str(error))
+            raise DataError(f"{path}: not an uncompressed tar file, or a damaged one: {said}") from None
         if bad and not skip_bad:
             raise DataError(f"{path}: {bad[0]}")
         members += found
@@ -181,7 +190,11 @@ def _check_end(path: Path, tar: tarfile.TarFile) -> None:
 def _index_shard(tar: tarfile.TarFile, number: int) -> tuple[list[_Member], list[str]]:
     """Return the samples of one shard, and what is wrong with the others."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    end = -1
     for member in tar:
+        if member.size < 0 or member.offset <= end:  # a size under 0 leads back: there would be no end
+            raise tarfile.ReadError("a member that lies before the one in front of it")
+        end = member.offset
         folder, _, base = member.name.rpartition("/")
         stem, _, ending = base.partition(".")
         if member.isreg() and stem and ending:
@@ -191,9 +204,13 @@ def _index_shard(tar: tarfile.TarFile, number: int) -> tuple[list[_Member], list
         image = next((parts[ending] for ending in _SHARD_IMAGES if ending in parts), None)
         label = _label(tar, parts["cls"]) if "cls" in parts else ""
         if image is None:
-            bad.append(f"sample {key!r} has no image ({', '.join(_SHARD_IMAGES)}), only {', '.join(parts)}")
+            bad.append(
+                f"sample {quote(key)} has no image ({', '.join(_SHARD_IMAGES)}), only {one_line(', '.join(parts), 100)}"
+            )
+        elif image.size > _MOST_IMAGE_BYTES or len(key) > _MOST_KEY:
+            bad.append(f"sample {quote(key)} has a name or an image that is too long: {image.size:,} bytes")
         elif not label:
-            bad.append(f"sample {key!r} has no class (a .cls with a number or a name)")
+            bad.append(f"sample {quote(key)} has no class (a .cls with a number or a name)")
         else:
             found.append(_Member(number, image.offset_data, image.size, os.fsencode(key), label))
     return found, bad

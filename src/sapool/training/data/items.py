@@ -1,4 +1,4 @@
-"""The data sets that a loader reads: (image float32 (3, S, S), class)."""
+"""The data sets that a loader reads: (image float32 (C, H, W), class)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from sapool.training.data.augmentation import Augmentation, Finish, resize_and_crop, three_channels
+from sapool.training.data.augmentation import Augmentation, Finish, Sides, resize_and_crop, to_channels
 from sapool.training.data.source_images import ArrayImages, SourceImages
 
 Item = tuple[Tensor, int]
@@ -20,7 +20,7 @@ class Batch(list[Item]):
     """Items that were made at once: a list of them, which also has them stacked already.
 
     Attributes:
-        images: (N, 3, S, S).
+        images: (N, C, H, W).
         labels: (N,).
     """
 
@@ -39,7 +39,7 @@ class PreparedImages(Images):
 
     Args:
         source: the images.
-        size: side of the items, in pixels.
+        size: side of the items, or height and width, in pixels.
         finish: bytes to floats.
         augmentation: what is done to item i, or None: resized and cropped only.
         repeats: items an image.
@@ -48,7 +48,7 @@ class PreparedImages(Images):
     def __init__(
         self,
         source: SourceImages,
-        size: int,
+        size: Sides,
         finish: Finish,
         augmentation: Augmentation | None = None,
         repeats: int = 1,
@@ -76,7 +76,7 @@ class PreparedImages(Images):
         if self.augmentation is None:
             image = self.finish(resize_and_crop(image, self.size))
         else:
-            image = self.augmentation(three_channels(image), index, self.finish)
+            image = self.augmentation(to_channels(image, self.finish.channels), index, self.finish)
         return image, int(self.source.labels[which])
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.training.data.augmentation import Augmentation, Finish, Statistics, check_augmentations
 from sapool.training.data.checking import drop_bad
 from sapool.training.data.items import Images, PreparedImages
@@ -51,7 +52,7 @@ class DataSplits:
 
 def load_data(
     source: str,
-    size: int,
+    size: InputSize,
     *,
     epochs: int = 1,
     seed: int = 0,
@@ -67,7 +68,9 @@ def load_data(
 
     Args:
         source: ``NAME``, ``NAME:DIR`` or ``DIR`` (its format is recognised); names: :data:`DATA_SETS`.
-        size: side of its images, in pixels: the shorter side is resized to it and the middle cut out.
+        size: of its images, in pixels: a side (square, 3 channels) or (channels, height, width). They are resized to
+            cover it and the middle is cut out; a grey image is repeated for three channels, a colour one becomes grey
+            for one.
         epochs: how many epochs of distinct training images are wanted.
         seed: of whatever is drawn for training; never of a split, nor of validation or test images.
         augment: names of what is done to training images: :data:`AUGMENTATIONS`.
@@ -84,24 +87,28 @@ def load_data(
         DataError: files that are missing or damaged, classes that differ, a split without images.
     """
     for what, value, least in (
-        ("size", size, 1), ("epochs", epochs, 1), ("seed", seed, 0), ("eval_images", eval_images, 1)
+        ("epochs", epochs, 1), ("seed", seed, 0), ("eval_images", eval_images, 1)
     ):  # fmt: skip
         if value is not None and value < least:
             raise ValueError(f"{what} must be at least {least}, got {value}")
     check_augmentations(augment)
-    finish = Finish(mean, std)
+    channels, height, width = as_input_size(size)
+    finish = Finish(mean, std, channels)
     name, found = read_source(source, skip_bad=skip_bad)
     if fragments is not None and not name.startswith("scattered-"):
         raise ValueError(f"fragments is for the scattered data sets, not for {name}")
     splits = prepared_splits(name, found, train_images=train_images, skip_bad=skip_bad)
-    augmentation = Augmentation(augment, size, seed) if augment else None
+    sides = (height, width)
+    augmentation = Augmentation(augment, sides, seed) if augment else None
     made: dict[str, Images]
     if name.startswith("scattered-"):
+        if height != width:
+            raise ValueError(f"{name}: its canvases are square, got {height} x {width}")
         clutter = FRAGMENTS if fragments is None else fragments
-        made = _scattered(name, splits, size, epochs, seed, clutter, finish, augmentation, eval_images)
+        made = _scattered(name, splits, height, epochs, seed, clutter, finish, augmentation, eval_images)
     else:
-        made = {split: _first(PreparedImages(splits.splits[split], size, finish), eval_images) for split in SPLITS[1:]}
-        made["train"] = PreparedImages(splits.splits["train"], size, finish, augmentation, epochs)
+        made = {split: _first(PreparedImages(splits.splits[split], sides, finish), eval_images) for split in SPLITS[1:]}
+        made["train"] = PreparedImages(splits.splits["train"], sides, finish, augmentation, epochs)
     return DataSplits(
         source, made["train"], made["val"], made["test"], len(splits.classes), len(splits.splits["train"]),
         splits.classes, splits.skipped,

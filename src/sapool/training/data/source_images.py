@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
-import struct
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sapool.base.extras import require
+from sapool.base.errors import SapoolError
+from sapool.training.data.pictures import PictureError, open_regular, read_pixels
 
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
-# What Pillow raises on damaged content, besides OSErrors without a number.
-_DAMAGED = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
 
 
-class DataError(ValueError):
+class DataError(SapoolError, ValueError):
     """A data set that can't be used as it is; the message names the file or record, and what is wrong with it."""
 
     def __init__(self, said: str) -> None:
@@ -108,9 +106,11 @@ class FileImages(SourceImages):
         """Decode one file, uint8 (3, H, W) or (1, H, W) if it is grey."""
         path = self.path(index)
         try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            if path.is_symlink():
+            file = open_regular(path)
+        except PictureError as error:
+            raise DataError(f"{path}: {error}") from None
+        except OSError as error:
+            if path.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
                 raise DataError(f"{path}: a link to nothing") from None
             raise
         with file:
@@ -137,7 +137,7 @@ def _state(path: Path) -> os.stat_result:
     """Return a file's size and times, or those of a link to nothing."""
     try:
         return path.stat()
-    except FileNotFoundError:
+    except OSError:  # of a loop of links, another
         return path.lstat()
 
 
@@ -217,34 +217,9 @@ def decode(file: IO[bytes], where: str) -> Tensor:
         DataError: it is damaged or no image.
         OSError: the file can't be read at all.
     """
-    image_module = require("PIL.Image", "train", "reading images")
     try:
-        with image_module.open(file) as opened:
-            pixels = np.array(_in_eight_bits(opened))
-    except (image_module.DecompressionBombError, *_DAMAGED) as error:
-        raise DataError(f"{where}: damaged image: {_in_a_line(error)}") from None
-    except OSError as error:
-        if error.errno is not None:  # the machine's trouble, not the image's
-            raise
-        reason = "not an image" if isinstance(error, image_module.UnidentifiedImageError) else _in_a_line(error)
-        raise DataError(f"{where}: damaged image: {reason}") from None
+        pixels = read_pixels(file)
+    except PictureError as error:
+        raise DataError(f"{where}: damaged image: {error}") from None
     # A view: resizing is faster where the channels of a pixel lie side by side.
     return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
-
-
-def _in_eight_bits(image: object) -> object:
-    mode = image.mode  # type: ignore[attr-defined]
-    if mode.startswith("I"):  # 16 bits a pixel: Pillow would cut them off at 255
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise ValueError("its pixels have 32 bits: 8 or 16 bits a channel expected")
-        return (pixels >> 8).astype(np.uint8)
-    if mode == "F":
-        raise ValueError("its pixels are floats: 8 or 16 bits a channel expected")
-    if mode == "P" and "transparency" in image.info:  # type: ignore[attr-defined]
-        image = image.convert("RGBA")  # type: ignore[attr-defined]
-    return image.convert("L" if mode in ("1", "L", "LA") else "RGB")  # type: ignore[attr-defined]
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

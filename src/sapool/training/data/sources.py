@@ -154,6 +154,10 @@ def find_data_set(source: str) -> tuple[str, Path | None]:
     Raises:
         ValueError: an unknown name (with the nearest), no such folder, or a folder in which nothing is recognised.
     """
+    if not source.strip():
+        raise ValueError(
+            f"data {source!r} names nothing: name a data set ({', '.join(DATA_SETS[:3])}, ...) or a folder"
+        )
     if source in FORMATS:
         return source, None
     name, colon, rest = source.partition(":")

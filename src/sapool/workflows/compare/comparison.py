@@ -11,16 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.arena import as_plain
 from sapool.base.environment import describe_environment
-from sapool.base.records import (
-    ArenaRecord,
-    PoolingPlan,
-    Reporter,
-    RunRecord,
-    SilentReporter,
-    record_to_json,
-    write_text_atomically,
-)
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.export import ExportError, InterpreterError
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
@@ -129,7 +123,7 @@ class _Study:
         parameters = sum(p.numel() for p in model.parameters())
         self.reporter.stage(
             f"model {self.config.model}: {parameters:,} parameters; data {self.config.data} at "
-            f"{self.config.input_size} px; {self.config.say_budget()}"
+            f"{self.config.input_size} px; {self.config.budget}"
         )
         if self.config.adds_reference():
             self.reporter.stage("average pooling is compared too: without it nothing else can be judged")
@@ -238,7 +232,7 @@ class _Study:
         return measure_untrained(model, self._splits(plan.input_size[1], self.config.seed_list()[0]))
 
     def _do_plan(self, variant: Variant) -> dict[str, Any]:
-        self.reporter.stage(f"{variant.label}: looking for plans ({self.config.say_budget()})")
+        self.reporter.stage(f"{variant.label}: looking for plans ({self.config.budget})")
         model = self._model(self.config.input_size, 0)
         planned = plan_variant(model, variant, self.config, self._measure, self.reporter)
         if planned.reason:
@@ -271,8 +265,7 @@ class _Study:
             name=f"{pool} seed {seed}",
             plan=plan,
             recipe=self.config.recipe_for(seed),
-            ram_bytes=self.config.ram_bytes,
-            flash_bytes=self.config.flash_bytes,
+            budget=self.config.budget,
             config={**self.config.base(), "seed": seed, "run": self.config.run_settings(plan, seed)},
             environment=self.environment,
             pool=pool,
@@ -321,7 +314,7 @@ class _Study:
 
 
 def _outcome(record: RunRecord) -> dict[str, Any]:
-    return {"record": asdict(record), "reason": None, "value": record.int8_val_accuracy or 0.0}
+    return {"record": as_plain(record), "reason": None, "value": record.int8_val_accuracy or 0.0}
 
 
 def pool_of(plan: PoolingPlan) -> str:

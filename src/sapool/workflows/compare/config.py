@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from sapool.base.budget import Budget
+from sapool.base.quoting import quote
 from sapool.base.records import PoolingPlan
 from sapool.base.sizes import format_kib
 from sapool.base.suggest import suggest
@@ -25,8 +27,7 @@ from sapool.training import TrainConfig
 # Five or six runs, their plans and exports are to take under ten minutes on two cores.
 DEFAULT_EPOCHS = 20
 TABLES = ("budget", "equal")
-# As a RAM budget: none.
-NO_BUDGET = 1 << 40
+MOST_LABEL = 60
 REFERENCE = "avg"
 
 # What may be added to a study later; everything else decides what its runs are.
@@ -53,7 +54,7 @@ class CompareConfig:
         input_sizes: further sizes that a plan may choose.
         pools: poolings with their own defaults; average pooling is added if it isn't there.
         variants: further ones: {label: (pooling, keywords of the layer)}.
-        ram_bytes: budget for the whole arena.
+        ram_bytes: budget for the arena (``arena_bytes``), or None.
         flash_bytes: budget for the file, or None.
         seeds: how many (0, 1, ...), or which.
         recipe: how every run is trained; its seed is replaced.
@@ -78,7 +79,7 @@ class CompareConfig:
     input_sizes: tuple[int, ...] = ()
     pools: tuple[str, ...] = ("self_attentive", "max", "avg")
     variants: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    ram_bytes: int = 64 * 1024
+    ram_bytes: int | None = 64 * 1024
     flash_bytes: int | None = 1024 * 1024
     seeds: int | tuple[int, ...] = 1
     recipe: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=DEFAULT_EPOCHS))
@@ -112,6 +113,7 @@ class CompareConfig:
         if len(set(self.pools)) != len(self.pools):
             raise ValueError(f"pools must name each pooling once, got {', '.join(self.pools)}")
         for label in self.variants:
+            _check_label(label)
             if label in self.pools:
                 raise ValueError(f"the variant {label!r} has the name of a pooling that is compared too: rename it")
         for variant in self.all_variants():
@@ -120,7 +122,8 @@ class CompareConfig:
 
     def _check_numbers(self) -> None:
         counts = ("train_images", "eval_images", "plan_candidates", "int8_images")
-        for name in ("input_size", "ram_bytes", "flash_bytes", *counts):
+        _ = self.budget
+        for name in ("input_size", *counts):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -129,6 +132,11 @@ class CompareConfig:
         seeds = self.seed_list()
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"seeds must be a count of at least 1, or distinct seeds of at least 0, got {self.seeds}")
+
+    @property
+    def budget(self) -> Budget:
+        """The budgets."""
+        return Budget(self.ram_bytes, self.flash_bytes)
 
     def seed_list(self) -> tuple[int, ...]:
         """Return the seeds, the first of which chooses between plans."""
@@ -168,14 +176,17 @@ class CompareConfig:
         del run["pool_defaults"]
         return _as_json({**held, **run, "recipe": asdict(self.recipe_for(seed)), "calibration": CALIBRATION})
 
-    def say_budget(self) -> str:
-        """Return the RAM budget in words."""
-        return "no RAM budget" if self.ram_bytes >= NO_BUDGET else f"{format_kib(self.ram_bytes)} of RAM"
-
     def default_folder(self) -> Path:
         """Return ``runs/compare_`` + data, model, input size and budget."""
         data, model = ("-".join(filter(None, re.split("[:/]", text))) for text in (self.data, self.model))
         return Path("runs") / f"compare_{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+
+
+def _check_label(label: str) -> None:
+    """A label stands in tables, Markdown and a picture."""
+    if not label.strip() or not label.isprintable() or len(label) > MOST_LABEL or "|" in label:
+        rule = f"1 to {MOST_LABEL} printable characters without |"
+        raise ValueError(f"the label of a variant must be {rule}, got {quote(label)}")
 
 
 def _check_values(variant: Variant) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from sapool.base.budget import Budget, Needs
 from sapool.base.records import PoolingPlan
-from sapool.workflows.compare.config import NO_BUDGET
 from sapool.workflows.compare.statistics import Estimate, PairedDifference, compare_paired, estimate
 from sapool.workflows.compare.tables import show_difference, show_estimate, show_p
 from sapool.workflows.running import join_strides
@@ -29,7 +29,8 @@ class DetectorRow:
         seeds: those whose runs are in.
         ap: AP on test.
         ap50: AP50 on test.
-        total_bytes: the arena, largest over the runs.
+        arena_bytes: the arena that the budget is for, largest over the runs.
+        total_bytes: its head and tail.
         parameters: of the whole detector.
         fits: whether every run's backbone keeps the budget.
         mean: of AP50, with its interval.
@@ -43,6 +44,7 @@ class DetectorRow:
     seeds: tuple[int, ...] = ()
     ap: tuple[float, ...] = ()
     ap50: tuple[float, ...] = ()
+    arena_bytes: int | None = None
     total_bytes: int | None = None
     parameters: int | None = None
     fits: bool = False
@@ -65,7 +67,7 @@ class DetectorComparison:
         return json.dumps(asdict(self), indent=2)
 
 
-def row_of(pool: str, finished: Mapping[str, Mapping[str, Any]], seeds: int, ram_bytes: int) -> DetectorRow:
+def row_of(pool: str, finished: Mapping[str, Mapping[str, Any]], seeds: int, budget: Budget) -> DetectorRow:
     """Return one pooling's row from the outcomes of its jobs."""
     planned = finished.get(f"plan {pool}", {"plan": None, "reason": "not planned yet"})
     if planned["plan"] is None:
@@ -76,13 +78,16 @@ def row_of(pool: str, finished: Mapping[str, Mapping[str, Any]], seeds: int, ram
     done = {seed: run for seed, run in runs.items() if "ap50" in run}
     if not done:
         return DetectorRow(pool, strides, reasons=reasons)
-    largest = max([planned["total_bytes"], *(run["total_bytes"] or 0 for run in done.values())])
+    measured = [planned, *(run for run in done.values() if run.get("total_bytes"))]
+    # Results of before the two were told apart hold the arena under the other name.
+    arena = max(one.get("arena_bytes", one["total_bytes"]) for one in measured)
     ap, ap50 = (tuple(run[name] for run in done.values()) for name in ("ap", "ap50"))
     return DetectorRow(
         pool, strides, tuple(done), ap, ap50,
-        total_bytes=largest,
+        arena_bytes=arena,
+        total_bytes=max(one["total_bytes"] for one in measured),
         parameters=max(run["parameters"] for run in done.values()),
-        fits=largest <= ram_bytes,
+        fits=budget.fits(Needs(ram_bytes=arena)),
         mean=estimate(ap50),
         mean_ap=estimate(ap),
         reasons=reasons,
@@ -114,7 +119,7 @@ def cells(row: DetectorRow) -> list[str]:
         show_estimate(row.mean_ap),
         show_difference(row.against),
         show_p(row.against.p_value if row.against else None),
-        *("-" if count is None else f"{count:,}" for count in (row.total_bytes, row.parameters)),
+        *("-" if count is None else f"{count:,}" for count in (row.arena_bytes, row.parameters)),
         "yes" if row.fits else "no",
     ]
 
@@ -122,7 +127,7 @@ def cells(row: DetectorRow) -> list[str]:
 def markdown(comparison: DetectorComparison) -> str:
     """Return the comparison as a Markdown page."""
     config = comparison.config
-    budget = "no RAM budget" if config["ram_bytes"] >= NO_BUDGET else f"{config['ram_bytes']:,} bytes of RAM"
+    budget = Budget.of_config(config).in_bytes()
     title = f"# {config['recipe']['detector']} on {config['model']}, {config['data']}, {budget} for the backbone"
     rule = [":--" if name in ("pooling", "strides") else "--:" for name in HEADINGS]
     lines = ["| " + " | ".join(texts) + " |" for texts in (HEADINGS, rule, *map(cells, comparison.rows))]

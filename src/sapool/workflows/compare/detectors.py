@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter, write_text_atomically
+from sapool.base.budget import Budget
+from sapool.base.files import write_text_atomically
+from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
+from sapool.base.sizes import check_count
 from sapool.detection import DetectConfig
 from sapool.export import ExportError, InterpreterError
 from sapool.layers import check_pool_name
@@ -16,7 +19,7 @@ from sapool.planning.plan import supported_sites
 from sapool.predict.search import stride_ladder
 from sapool.training import DivergedError, Hardware
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
-from sapool.workflows.compare.config import NO_BUDGET, fingerprint
+from sapool.workflows.compare.config import fingerprint
 from sapool.workflows.compare.detector_result import DetectorComparison, DetectorRow, markdown, rank, row_of
 from sapool.workflows.detecting import (
     RECORD,
@@ -26,7 +29,7 @@ from sapool.workflows.detecting import (
     plan_detector,
     run_detector,
 )
-from sapool.workflows.running import claim_folder, join_strides
+from sapool.workflows.running import claim_folder, join_strides, sizes_of
 
 # What may grow later without making another comparison of it.
 _GROWS = ("pools", "seeds")
@@ -41,7 +44,7 @@ class DetectCompareConfig:
         data: ``scattered-digits`` or a COCO folder.
         recipe: how every detector is trained; its seed is replaced.
         pools: poolings; average pooling is added if it isn't there.
-        ram_bytes: budget for the backbone's measured arena.
+        ram_bytes: budget for the backbone's measured arena (``arena_bytes``), or None.
         seeds: how many, from 0 on.
         strides: fixed for all poolings; None: each has the latest down-sampling that fits the budget.
         skip_bad: leave out and count what breaks the data's rules.
@@ -53,7 +56,7 @@ class DetectCompareConfig:
     data: str = "scattered-digits"
     recipe: DetectConfig = field(default_factory=DetectConfig)
     pools: tuple[str, ...] = ("self_attentive", "lip", "gaussian", "max", "avg", "strided")
-    ram_bytes: int = NO_BUDGET
+    ram_bytes: int | None = None
     seeds: int = 3
     strides: tuple[int, ...] | None = None
     skip_bad: bool = False
@@ -70,8 +73,13 @@ class DetectCompareConfig:
             raise ValueError(f"pools must name at least one pooling, each once, got {', '.join(self.pools) or 'none'}")
         for pool in self.pools:
             check_pool_name(pool)
-        if self.seeds < 1 or self.ram_bytes < 1:
-            raise ValueError(f"seeds and ram_bytes must be at least 1, got {self.seeds} and {self.ram_bytes}")
+        check_count("seeds", self.seeds)
+        _ = self.budget
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of the backbone."""
+        return Budget(self.ram_bytes)
 
     def all_pools(self) -> tuple[str, ...]:
         """Return the poolings, average pooling always among them."""
@@ -172,8 +180,8 @@ class _Study:
                 continue
             said = f"strides {join_strides(strides)} need {arena.arena_bytes:,} bytes"
             self.reporter.stage(f"{pool}: {said}")
-            if arena.fits(self.config.ram_bytes):
-                return {"plan": asdict(plan), "total_bytes": arena.arena_bytes, "reason": None}
+            if self.config.budget.fits(arena):
+                return {"plan": asdict(plan), **sizes_of(arena), "reason": None}
             said += ", over the budget"
         return {"plan": None, "reason": said}
 
@@ -193,7 +201,7 @@ class _Study:
 
     def rows(self, finished: Results) -> list[DetectorRow]:
         """Return a row a pooling."""
-        return [row_of(pool, finished, self.config.seeds, self.config.ram_bytes) for pool in self.config.all_pools()]
+        return [row_of(pool, finished, self.config.seeds, self.config.budget) for pool in self.config.all_pools()]
 
 
 def outcome_of(run: DetectorRun) -> dict[str, Any]:
@@ -203,7 +211,7 @@ def outcome_of(run: DetectorRun) -> dict[str, Any]:
         "value": run.ap50,
         "ap": run.ap,
         "ap50": run.ap50,
-        "total_bytes": arena.arena_bytes if arena else None,
+        **(sizes_of(arena) if arena else {}),
         "parameters": run.record["parameters"],
         "record": str(run.folder / RECORD),
         "reason": run.record["backbone"]["reason"],

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sapool.base.records import Reporter, SilentReporter, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import Reporter, SilentReporter
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
 from sapool.training import Hardware, TrainConfig
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS
 from sapool.workflows.compare.comparison import compare
-from sapool.workflows.compare.config import NO_BUDGET, CompareConfig
+from sapool.workflows.compare.config import CompareConfig
 from sapool.workflows.compare.result import Comparison
 from sapool.workflows.compare.statistics import Estimate
 from sapool.workflows.compare.tables import show_estimate
@@ -37,7 +38,7 @@ class Point:
 
     network: str
     label: str
-    total_bytes: int
+    arena_bytes: int
     val: float
     test: Estimate
 
@@ -79,7 +80,7 @@ def study_configs(
                 data=data,
                 input_size=input_size,
                 pools=tuple(pools),
-                ram_bytes=NO_BUDGET,
+                ram_bytes=None,
                 flash_bytes=None,
                 seeds=seeds,
                 recipe=recipe or TrainConfig(),
@@ -135,10 +136,10 @@ def run_study(
 def points_of(comparisons: Mapping[str, Comparison]) -> list[Point]:
     """Return every network of a study that was trained and that TensorFlow Lite Micro runs as LiteRT does."""
     return [
-        Point(name, row.label, row.total_bytes, sum(row.int8_val) / len(row.int8_val), row.mean)
+        Point(name, row.label, row.arena_bytes, sum(row.int8_val) / len(row.int8_val), row.mean)
         for name, comparison in comparisons.items()
         for row in comparison.tables["budget"]
-        if row.fits and row.mean is not None and row.total_bytes is not None
+        if row.fits and row.mean is not None and row.arena_bytes is not None
     ]
 
 
@@ -148,7 +149,7 @@ def iso_memory(points: Sequence[Point], budgets: Sequence[int]) -> dict[int, dic
     return {
         budget: {
             label: max(
-                (p for p in points if p.label == label and p.total_bytes <= budget), key=lambda p: p.val, default=None
+                (p for p in points if p.label == label and p.arena_bytes <= budget), key=lambda p: p.val, default=None
             )
             for label in labels
         }
@@ -159,7 +160,7 @@ def iso_memory(points: Sequence[Point], budgets: Sequence[int]) -> dict[int, dic
 def iso_memory_page(comparisons: Mapping[str, Comparison]) -> str:
     """Return the iso-memory table in Markdown; its budgets are the arenas of the average-pooled networks."""
     points = points_of(comparisons)
-    budgets = sorted({point.total_bytes for point in points if point.label == "avg"})
+    budgets = sorted({point.arena_bytes for point in points if point.label == "avg"})
     table = iso_memory(points, budgets)
     labels = list(dict.fromkeys(point.label for point in points))
     lines = [f"| arena, bytes | {' | '.join(labels)} |", f"|--:|{'--|' * len(labels)}"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import io
 from pathlib import Path
 
 from sapool.base.extras import require
+from sapool.base.files import write_bytes_atomically
 from sapool.workflows.compare.result import Comparison, PoolingRow
 
 
@@ -26,17 +27,18 @@ def draw(comparison: Comparison, path: Path) -> bool:
         axes.set_title(f"same {table}" if table == "budget" else "all equal but the pool")
         axes.set_xlabel("arena, KiB")
         axes.set_ylabel("int8 accuracy on test, %")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    write_bytes_atomically(path, drawn.getvalue())
     return True
 
 
 def _mark(axes: object, row: PoolingRow) -> None:
-    if row.mean is None or row.total_bytes is None:
+    if row.mean is None or row.arena_bytes is None:
         return
     mean, low, high = row.mean.mean, row.mean.low, row.mean.high
     interval = None if low is None or high is None else [[100 * (mean - low)], [100 * (high - mean)]]
-    kib = row.total_bytes / 1024
+    kib = row.arena_bytes / 1024
     axes.errorbar([kib], [100 * mean], yerr=interval, marker="o", capsize=3)  # type: ignore[attr-defined]
-    axes.annotate(row.label, (kib, 100 * mean), xytext=(4, 4), textcoords="offset points")  # type: ignore[attr-defined]
+    label = row.label.replace("$", r"\$")  # a single one starts a formula
+    axes.annotate(label, (kib, 100 * mean), xytext=(4, 4), textcoords="offset points")  # type: ignore[attr-defined]

@@ -10,13 +10,14 @@ from typing import Any
 
 from torch import nn
 
+from sapool.base.budget import Budget, Needs
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter
 from sapool.export import ExportError, InterpreterError
 from sapool.layers import POOLS
 from sapool.planning.plan import Stride
 from sapool.predict.search import PlanCandidate, PlanSearch, replan, search_plans
 from sapool.workflows.compare.config import CompareConfig, Variant
-from sapool.workflows.running import join_strides
+from sapool.workflows.running import join_strides, sizes_of
 
 # So many candidates are exported at most before a pooling, or a common plan, is given up.
 MOST_MEASURED = 8
@@ -96,7 +97,7 @@ def plan_variant(
         return Planned(variant, (), (), (), str(error))
     ranked = sorted((c for c in found.candidates if c.fits), key=preference)
     candidates, tried = _measure_some(model, ranked, config, measure, reporter, variant.label)
-    reason = "" if candidates else _why_not(found, tried, config)
+    reason = "" if candidates else _why_not(found, tried, config.budget)
     return Planned(variant, candidates, _options(ranked, config), tried, reason)
 
 
@@ -113,8 +114,7 @@ def _search(
         model,
         first,
         input_sizes=further,
-        ram_bytes=config.ram_bytes,
-        flash_bytes=config.flash_bytes,
+        budget=config.budget,
         pools=(variant.pool,),
         placements=(config.placement,),
         strides=strides or fixed,
@@ -132,7 +132,7 @@ def preference(candidate: PlanCandidate) -> tuple[Any, ...]:
     own = inspect.signature(POOLS["self_attentive"]).parameters["num_heads"].default
     heads = [site.kwargs["num_heads"] for site in candidate.plan.sites if "num_heads" in site.kwargs]
     fewer = any(count != own for count in heads)
-    return (-candidate.network_macs, -candidate.macs, fewer, candidate.total_bytes)
+    return (-candidate.network_macs, -candidate.macs, fewer, candidate.arena_bytes)
 
 
 def _measure_some(
@@ -161,8 +161,8 @@ def _measure_some(
             about["refused"] = str(error)
             reporter.stage(f"{label}: strides {join_strides(plan.strides)}: {error}")
             continue
-        about |= {"total_bytes": arena.arena_bytes, "flash_bytes": arena.flash_bytes}
-        fits = arena.fits(config.ram_bytes, config.flash_bytes)
+        about |= sizes_of(arena)
+        fits = config.budget.fits(arena)
         verdict = "fits" if fits else "does not fit"
         reporter.stage(f"{label}: strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
         if fits:
@@ -182,27 +182,24 @@ def _options(ranked: Sequence[PlanCandidate], config: CompareConfig) -> tuple[tu
     return tuple((size, strides, macs) for (size, strides), macs in list(found.items())[:_MOST_OPTIONS])
 
 
-def _why_not(found: PlanSearch, tried: Sequence[dict[str, Any]], config: CompareConfig) -> str:
+def _why_not(found: PlanSearch, tried: Sequence[dict[str, Any]], budget: Budget) -> str:
     """Say by how much the closest plan misses."""
     refused = [about["refused"] for about in tried if "refused" in about]
-    measured = [about for about in tried if "total_bytes" in about]
+    measured = [about for about in tried if "arena_bytes" in about]
+    needs = [Needs(about["arena_bytes"], about["flash_bytes"]) for about in measured]
     if measured:
-        best = min(measured, key=lambda about: about["total_bytes"])
-        strides, need, how, flash = best["strides"], best["total_bytes"], "measured", best["flash_bytes"]
+        least, strides = min(
+            zip(needs, (about["strides"] for about in measured), strict=True),
+            key=lambda pair: budget.largest_share(pair[0]),
+        )
     elif refused:
         return f"no plan can be exported: {refused[0]}"
     else:
-        closest = found.candidates[0]
-        strides, need, how = list(closest.plan.strides), closest.total_bytes, "predicted"
-        flash = closest.flash_bytes
-    if need <= config.ram_bytes and config.flash_bytes is not None:
-        return (
-            f"no plan fits {config.flash_bytes:,} bytes of flash: the closest (strides {join_strides(strides)}) "
-            f"has a file of {flash:,} bytes, {flash - config.flash_bytes:,} over"
-        )
+        least, strides = found.candidates[0].needs, list(found.candidates[0].plan.strides)
+    how, (first, *others) = "measured" if measured else "predicted", budget.over(least)
     return (
-        f"no plan fits {config.ram_bytes:,} bytes of RAM: the closest (strides {join_strides(strides)}) needs "
-        f"{need:,} bytes ({how}), {need - config.ram_bytes:,} over"
+        f"no plan fits {first.limit:,} {first.unit}: the closest (strides {join_strides(strides)}) needs "
+        f"{first.used:,} bytes ({how}), {first.used - first.limit:,} over" + "".join(f"; {other}" for other in others)
     )
 
 

@@ -42,7 +42,8 @@ class PoolingRow:
         mean: the headline's mean and interval, or None without a run.
         against: the paired difference to the best other pooling, or None.
         fits: whether every run's arena and file keep the budgets.
-        total_bytes: the arena, largest over the runs.
+        arena_bytes: the arena that the budget is for, largest over the runs.
+        total_bytes: its head and tail.
         head_bytes: its activations and scratch.
         tail_bytes: its persistent data.
         flash_bytes: the file.
@@ -67,6 +68,7 @@ class PoolingRow:
     mean: Estimate | None = None
     against: PairedDifference | None = None
     fits: bool = False
+    arena_bytes: int | None = None
     total_bytes: int | None = None
     head_bytes: int | None = None
     tail_bytes: int | None = None
@@ -157,7 +159,7 @@ def _row(variant: Variant, planned: Planned | None, runs: Mapping[int, Run] | No
         return PoolingRow(variant.label, variant.pool, kwargs, None, (), None, reasons=reasons)
     plan, accuracies = records[0].plan, tuple(record.int8_test_accuracy or 0.0 for record in records)
     over = tuple(
-        f"seed {seed}: does not fit, arena {record.total_bytes:,} bytes"
+        f"seed {seed}: does not fit, arena {record.arena_bytes:,} bytes"
         for seed, record in zip(done, records, strict=True)
         if not record.fits
     )
@@ -174,6 +176,7 @@ def _row(variant: Variant, planned: Planned | None, runs: Mapping[int, Run] | No
         int8_val=tuple(record.int8_val_accuracy or 0.0 for record in records),
         mean=estimate(accuracies),
         fits=not over and not reasons,
+        arena_bytes=max(record.arena_bytes for record in records),
         total_bytes=max(record.total_bytes for record in records),
         head_bytes=max(record.head_bytes for record in records),
         tail_bytes=max(record.tail_bytes for record in records),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sapool.workflows.compare.config import NO_BUDGET
+from sapool.base.budget import Budget
 from sapool.workflows.compare.result import Comparison, PoolingRow
 from sapool.workflows.compare.statistics import Estimate, PairedDifference
 from sapool.workflows.running import join_strides
 
 HEADINGS = (
     "pooling", "strides", "side", "seeds", "int8 test", "float test", "against best other", "p",
-    "head", "tail", "total", "MACs", "ms", "fits",
+    "head", "tail", "arena", "MACs", "ms", "fits",
 )  # fmt: skip
 LEFT = ("pooling", "strides", "against best other")
 TITLES = {
@@ -53,7 +53,7 @@ def cells(row: PoolingRow) -> list[str]:
     """Return one pooling's row, a text for each of :data:`HEADINGS`."""
     floats = sum(row.float_test) / len(row.float_test) if row.float_test else None
     p_value = row.against.p_value if row.against else None
-    counts = (row.head_bytes, row.tail_bytes, row.total_bytes, row.macs)
+    counts = (row.head_bytes, row.tail_bytes, row.arena_bytes, row.macs)
     return [
         row.label,
         join_strides(row.strides) or "-",
@@ -81,7 +81,8 @@ def explanation(comparison: Comparison) -> list[str]:
     lines = [
         "int8 test: mean accuracy on the test split with its 95 % t-interval over seeds; epoch and plan chosen on "
         "validation. Against best other: paired by seed, in percentage points, p by the paired t-test (two-sided, not "
-        "corrected for several tests). Head, tail, total: bytes of TensorFlow Lite Micro's arena, measured."
+        "corrected for several tests). Head, tail, arena: bytes on TensorFlow Lite Micro, measured; the arena, "
+        "which the budget is for, also holds what planning needs."
     ]
     if devices:
         lines.append(f"ms: one inference on LiteRT, one thread, median; on {devices}.")
@@ -91,7 +92,7 @@ def explanation(comparison: Comparison) -> list[str]:
 def markdown(comparison: Comparison) -> str:
     """Return the whole comparison as a Markdown page."""
     config = comparison.config
-    budget = "no RAM budget" if config["ram_bytes"] >= NO_BUDGET else f"{config['ram_bytes']:,} bytes of RAM"
+    budget = Budget.of_config(config).in_bytes()
     parts = [f"# {config['model']} on {config['data']}, {budget}", ""]
     for table, rows in comparison.tables.items():
         rule = [":--" if name in LEFT else "--:" for name in HEADINGS]

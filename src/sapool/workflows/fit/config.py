@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sapool.base.budget import Budget
 from sapool.base.sizes import format_kib
 from sapool.layers import check_pool_name
 from sapool.training import TrainConfig
@@ -18,7 +19,7 @@ class FitConfig:
         model: a name that :func:`sapool.load_model` takes.
         data: a source that ``load_data`` takes.
         input_size: side of the input image.
-        ram_bytes: budget for the whole arena.
+        ram_bytes: budget for the arena (``arena_bytes``), or None.
         flash_bytes: budget for the file, or None.
         pools: poolings to try.
         epochs: passes over the training split.
@@ -33,7 +34,7 @@ class FitConfig:
     model: str = "sapool:tiny"
     data: str = "scattered-digits"
     input_size: int = 64
-    ram_bytes: int = 64 * 1024
+    ram_bytes: int | None = 64 * 1024
     flash_bytes: int | None = 1024 * 1024
     pools: tuple[str, ...] = ("self_attentive", "avg", "strided")
     epochs: int = 60
@@ -57,15 +58,21 @@ class FitConfig:
             raise ValueError(
                 f"input_sizes must name each size once, and not input_size ({self.input_size}), got {said}"
             )
-        if self.ram_bytes < 1 or (self.flash_bytes is not None and self.flash_bytes < 1):
-            raise ValueError(f"budgets must be at least 1 byte, got {self.ram_bytes} and {self.flash_bytes}")
+        _ = self.budget
         if not self.pools or len(set(self.pools)) != len(self.pools):
             raise ValueError(f"pools must name at least one pooling, each once, got {', '.join(self.pools) or 'none'}")
         if not 0 <= self.prune <= len(self.pools):
             raise ValueError(f"prune must be 0 to the number of poolings ({len(self.pools)}), got {self.prune}")
+        if self.prune and self.ram_bytes is None:
+            raise ValueError("prune needs ram_bytes, the budget that is pruned to")
         for pool in self.pools:
             check_pool_name(pool)
         self.recipe()
+
+    @property
+    def budget(self) -> Budget:
+        """The budgets."""
+        return Budget(self.ram_bytes, self.flash_bytes)
 
     def sizes(self) -> tuple[int, ...]:
         """Return every side that is tried, ``input_size`` first."""

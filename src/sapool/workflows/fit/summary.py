@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json, write_text_atomically
+from sapool.base.files import write_text_atomically
+from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import Candidate
 from sapool.workflows import running
@@ -91,7 +92,8 @@ def _all_ways(work: Work, model: nn.Module) -> list[_Done]:
     plain = [plain_way(pool, size, config.input_size) for size in config.sizes() for pool in config.pools]
     candidates = {way.name: work.plan(model, way) for way in plain}
     done = [_run(work, model, way, candidates[way.name]) for way in plain]
-    for pool in poolings_to_prune([run for _, run in done], config.prune):
+    able = poolings_to_prune([run for _, run in done], config.prune) if config.ram_bytes is not None else []
+    for pool in able:
         tried = candidates[plain_way(pool, config.input_size, config.input_size).name]
         rung = rung_to_prune(tried)
         if rung is None:
@@ -118,7 +120,7 @@ def _with_savings(work: Work, model: nn.Module, way: Way, planned: nn.Module, pr
 
 def _best(done: Sequence[_Done]) -> str | None:
     fitting = [(way, run) for way, run in done if run.fits]
-    best = max(fitting, key=lambda pair: (pair[1].int8_val_accuracy or 0.0, -pair[1].total_bytes), default=None)
+    best = max(fitting, key=lambda pair: (pair[1].int8_val_accuracy or 0.0, -pair[1].arena_bytes), default=None)
     return best[0].name if best else None
 
 
@@ -126,4 +128,4 @@ def _closest(done: Sequence[_Done], config: FitConfig) -> str | None:
     """Return the way that misses its budgets by the least share, if none fits."""
     if any(run.fits for _, run in done):
         return None
-    return min(done, key=lambda pair: pair[1].arena.budget_share(config.ram_bytes, config.flash_bytes))[0].name
+    return min(done, key=lambda pair: config.budget.largest_share(pair[1].arena))[0].name

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from sapool.base.records import RunRecord, write_text_atomically
-from sapool.networks.tracer import UntraceableModelError
-from sapool.predict.profile import PassSaving, profile_savings
+from sapool.base.files import write_text_atomically
+from sapool.base.records import RunRecord
+from sapool.predict.profile import UNPREDICTABLE, PassSaving, profile_savings
 from sapool.predict.search import Candidate
 from sapool.workflows.running import read_held
 
@@ -88,7 +88,7 @@ def savings_of(
     stages = [("", stock, size), *smaller, ("down-sampling", planned, way.input_size), *narrower]
     try:
         found = profile_savings(stages)
-    except (UntraceableModelError, RuntimeError):  # no shapes without numbers: a deformed patch
+    except UNPREDICTABLE:
         found = ()
     write_text_atomically(path, json.dumps([asdict(step) for step in found], indent=1))
     return found

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sapool.base.files import write_text_atomically as write
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
-from sapool.base.records import write_text_atomically as write
-from sapool.base.sizes import format_kib
 from sapool.networks.load import load_model
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
@@ -29,6 +28,7 @@ from sapool.workflows.running import (
     measure_untrained,
     read_held,
     run_planned,
+    sizes_of,
     train_once,
     write_record,
 )
@@ -71,13 +71,12 @@ class Work:
         path = self.folder / way.name / "candidates.json"
         if path.is_file():
             return read_held(path, _candidates_from_json)
-        self.reporter.stage(f"{way.name}: looking for strides that fit {format_kib(self.config.ram_bytes)} of RAM")
+        self.reporter.stage(f"{way.name}: looking for strides that fit {self.config.budget}")
         tried = first_fitting_plan(
             model,
             way.input_size,
             way.pool,
-            ram_bytes=self.config.ram_bytes,
-            flash_bytes=self.config.flash_bytes,
+            budget=self.config.budget,
             measure=partial(self._measure_untrained, way.input_size),
         )
         write(path, json.dumps([asdict(candidate) for candidate in tried], indent=2))
@@ -86,11 +85,11 @@ class Work:
 
     def closest(self, tried: list[Candidate]) -> Candidate:
         """Return the candidate that fits, or is over its budgets by the least share."""
-        return closest(tried, self.config.ram_bytes, self.config.flash_bytes)
+        return closest(tried, self.config.budget)
 
     def _measure_untrained(self, size: int, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
         arena = measure_untrained(model, self.data(size))
-        verdict = "fits" if arena.fits(self.config.ram_bytes, self.config.flash_bytes) else "does not fit"
+        verdict = "fits" if self.config.budget.fits(arena) else "does not fit"
         self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
         return arena
 
@@ -133,11 +132,11 @@ class Work:
 
         data, recipe = self.data(way.input_size), task.recipe
         if not (folder / "unpruned").exists():  # whether it can be small enough, before it is trained
-            prune_channels(model.eval(), way.input_size, ram_bytes=task.ram_bytes)
+            prune_channels(model.eval(), way.input_size, ram_bytes=task.budget.ram_bytes)
             model.train()
         trained = train_once(task, model, data, folder / "unpruned", self.reporter)
         tuning = tuning_recipe(recipe, max(1, recipe.epochs // _TUNING_SHARE))
-        self.reporter.stage(f"{way.name}: pruning to {format_kib(task.ram_bytes)} of RAM")
+        self.reporter.stage(f"{way.name}: pruning to {task.budget}")
         tuned = prune_and_tune(
             model,
             way.input_size,
@@ -146,7 +145,7 @@ class Work:
             recipe=tuning,
             teacher=True,
             reporter=self.reporter,
-            ram_bytes=task.ram_bytes,
+            ram_bytes=task.budget.ram_bytes,
         )
         last = tuned.record.steps[-1]
         save_pruned(tuned.pruned, self.planned(task.plan), folder)
@@ -174,12 +173,11 @@ class Work:
             name=way.name,
             plan=chosen.plan,
             recipe=self.config.recipe(),
-            ram_bytes=self.config.ram_bytes,
-            flash_bytes=self.config.flash_bytes,
+            budget=self.config.budget,
             config=asdict(self.config),
             environment=self.environment,
             pool=way.pool,
-            tried=tuple({"strides": list(c.plan.strides), "total_bytes": c.arena.total_bytes} for c in tried),
+            tried=tuple({"strides": list(c.plan.strides)} | sizes_of(c.arena) for c in tried),
         )
 
 

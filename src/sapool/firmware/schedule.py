@@ -1,0 +1,188 @@
+"""In which order row tasks run: simulated once here, repeated exactly by the generated code.
+
+Whenever a row is pushed, the deepest step that can run runs, again and again, so that rows die as early as they can. A
+step whose inputs are all kept whole could run at any time: it waits until the result, going backwards from the
+network's output, cannot do without its next row. So query projections wait for whole keys, and scores exist a row at a
+time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sapool.firmware.rows import Program, Read
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps by place, one entry a task, of every push of a row.
+
+    Attributes:
+        pushes: the tasks of each; one push for an image that comes whole.
+    """
+
+    pushes: tuple[tuple[int, ...], ...]
+
+
+class _Edges:
+    """What the simulation asks again and again, looked up once."""
+
+    def __init__(self, program: Program, whole: Collection[int]) -> None:
+        steps = program.steps
+        self.maker = {step.output: n for n, step in enumerate(steps)}
+        self.reads = [[read for read in step.reads if read.store >= 0] for step in steps]
+        self.held = {read.store for reads in self.reads for read in reads if read.whole} | set(whole)
+        self.readers: dict[int, list[int]] = {n: [] for n in range(len(program.stores))}
+        for n, reads in enumerate(self.reads):
+            for read in reads:
+                self.readers[read.store].append(n)
+        self.whole = set(whole)
+
+    def waits(self, read: Read) -> bool:
+        """Whether a step can't start before all of what it reads is there."""
+        return read.whole or read.store in self.whole
+
+
+def _phases(program: Program, edges: _Edges) -> list[int]:
+    """Return how many whole tensors must be waited for before each step, as late as costs no memory."""
+    phases: list[int] = []
+    for reads in edges.reads:
+        before = [phases[edges.maker[r.store]] if r.store in edges.maker else 0 for r in reads]
+        phases.append(max((p + edges.waits(r) for p, r in zip(before, reads, strict=True)), default=0))
+    for n in reversed(range(len(phases))):
+        later = [phases[reader] for reader in edges.readers[program.steps[n].output]]
+        if later and min(later) > phases[n] and all(read.store in edges.held for read in edges.reads[n]):
+            phases[n] = min(later)
+    return phases
+
+
+def _ranks(program: Program, edges: _Edges) -> list[int]:
+    """Return each step's depth: of those that can run, the one with the highest goes first.
+
+    What leads to a tensor that is waited for is less deep than what doesn't, or the rows that the others still need
+    would stay alive through everything behind it.
+    """
+    phases, steps = _phases(program, edges), program.steps
+    leads = [False] * len(steps)
+    for n in reversed(range(len(steps))):
+        for reader in edges.readers[steps[n].output]:
+            waited = any(edges.waits(read) for read in edges.reads[reader] if read.store == steps[n].output)
+            leads[n] |= waited or (phases[reader] == phases[n] and leads[reader])
+    missing = [sum(read.store in edges.maker for read in reads) for reads in edges.reads]
+    ready = [(not leads[n], n) for n in range(len(steps)) if not missing[n]]
+    heapq.heapify(ready)
+    ranks = [0] * len(steps)
+    place = 0
+    while ready:
+        _, n = heapq.heappop(ready)
+        ranks[n] = place
+        place += 1
+        for reader in edges.readers[steps[n].output]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, (not leads[reader], reader))
+    return ranks
+
+
+class _Simulation:
+    """Rows made so far, and the steps that can run."""
+
+    def __init__(self, program: Program, whole: Collection[int], start: int) -> None:
+        self.program, self.edges = program, _Edges(program, whole)
+        self.ranks = _ranks(program, self.edges)
+        self.lazy = [bool(reads) and all(r.store in self.edges.held for r in reads) for reads in self.edges.reads]
+        self.made = [0] * len(program.stores)
+        self.done = [0] * len(program.steps)
+        self.start = start
+        self.queue: list[tuple[int, int]] = []
+        self.queued = [False] * len(program.steps)
+        self.log: list[int] = []
+
+    def missing(self, n: int) -> Read | None:
+        """Return a read that keeps a step from running its next task; one that is waited for whole goes first."""
+        task, found = self.done[n], None
+        for read in self.edges.reads[n]:
+            waits = self.edges.waits(read)
+            wanted = self.program.stores[read.store].rows if waits else read.high[task]
+            if self.made[read.store] < wanted and (waits or read.high[task] > read.low[task]):
+                if waits:
+                    return read
+                found = found or read
+        return found
+
+    def offer(self, n: int) -> None:
+        """Queue a step if it can run now and need not wait to be asked."""
+        if self.queued[n] or self.lazy[n] or self.done[n] >= self.program.steps[n].tasks:
+            return
+        if self.missing(n) is None:
+            self.queued[n] = True
+            heapq.heappush(self.queue, (-self.ranks[n], n))
+
+    def run(self, n: int) -> None:
+        """Run a step's next task."""
+        step = self.program.steps[n]
+        self.log.append(n)
+        made = step.made[self.done[n]]
+        self.done[n] += 1
+        if made > self.made[step.output]:
+            self.arrive(step.output, made)
+        self.offer(n)
+
+    def arrive(self, store: int, rows: int) -> None:
+        """Note that a store has so many rows now."""
+        self.made[store] = rows
+        for reader in self.edges.readers[store]:
+            self.offer(reader)
+
+    def asked(self) -> int | None:
+        """Return the step that the outputs can't do without; None if they wait for the image."""
+        for output in self.program.outputs:
+            place = self.edges.maker.get(output)
+            if place is None or self.done[place] >= self.program.steps[place].tasks:
+                continue
+            while (read := self.missing(place)) is not None:
+                maker = self.edges.maker.get(read.store)
+                if maker is None or self.done[maker] >= self.program.steps[maker].tasks:
+                    return None
+                place = maker
+            return place
+        return None
+
+    def settle(self) -> None:
+        """Run all that can run."""
+        while True:
+            while self.queue:
+                _, n = heapq.heappop(self.queue)
+                self.queued[n] = False
+                self.run(n)
+            asked = self.asked()
+            if asked is None:
+                return
+            self.run(asked)
+
+
+def simulate(program: Program, whole: Collection[int] = (), *, stream: bool = True) -> Schedule:
+    """Return the order of all tasks.
+
+    Args:
+        program: the steps.
+        whole: stores that exist whole before anything reads them.
+        stream: the image comes row by row; otherwise it is there from the start.
+    """
+    source = program.source
+    state = _Simulation(program, {*whole, source} if not stream else set(whole), source)
+    rows = program.stores[source].rows
+    pushes: list[tuple[int, ...]] = []
+    for row in range(rows) if stream else (rows - 1,):
+        begin = len(state.log)
+        state.arrive(source, row + 1)
+        if not pushes:
+            for n in range(len(program.steps)):
+                state.offer(n)
+        state.settle()
+        pushes.append(tuple(state.log[begin:]))
+    if any(done < step.tasks for done, step in zip(state.done, program.steps, strict=True)):
+        raise RuntimeError("the schedule does not come to an end")
+    return Schedule(tuple(pushes))
