@@ -9,10 +9,11 @@ import pytest
 
 from sapool.export import InterpreterError
 from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.tflite import Constant, Graph, Options, TfliteError, read_graph, write_graph
 from sapool.tflite.file import schema
-from tests.export.runtime.test_any_model import sums
+from tests.export.runtime.test_inputs import sums
 from tests.passes.file.test_fold_pads import FOLDED
 from tests.passes.file.test_offline_plan import attention
 from tests.tflite.test_file import externalize
@@ -29,7 +30,7 @@ def test_a_file_becomes_leaner_and_computes_the_same(tmp_path: Path) -> None:
     out = tmp_path / "ours.tflite"
     record = optimize_tflite(written(tmp_path, data), out)
     inputs = random_inputs(data, 6, seed=9)
-    before, after = run_any("theirs", data, inputs), run_any("ours", out.read_bytes(), inputs)
+    before, after = run_model("theirs", data, inputs), run_model("ours", out.read_bytes(), inputs)
     assert after.same_outputs(before)
     assert record.before == Arena(before.head_bytes, before.tail_bytes, before.total_bytes)
     assert record.after == Arena(after.head_bytes, after.tail_bytes, after.total_bytes)

@@ -56,9 +56,9 @@ def plan(
 ) -> None:
     """Show where a network shrinks its maps, and what a plan puts there; with a budget, search for the plans that fit.
 
-    A search (--ram or --board) predicts the memory of every way to spread the strides, for every pooling, without
-    exporting; it ranks what fits by the multiply-accumulates that the network's own layers keep, which says nothing
-    about one pooling against another: train the best of each. Exit code 3: nothing fits.
+    A search (--ram, --flash, --macs or --board) predicts the memory of every way to spread the strides, for every
+    pooling, without exporting; it ranks what fits by the multiply-accumulates that the network's own layers keep, which
+    says nothing about one pooling against another: train the best of each. Exit code 3: nothing fits.
 
     Example: sapool plan timm:mobilenetv2_035 --input-size 96 --strides 4,2,2,2,1 --out plan.json
 
@@ -71,9 +71,9 @@ def plan(
     from sapool.planning.surgery import apply_plan
 
     network = load_model(model, 10)
-    if ram is not None or board is not None:
+    if any(option is not None for option in (ram, flash, macs, board)):
         if strides is not None:
-            raise ValueError("--strides and a budget exclude each other: with --ram or --board they are searched for")
+            raise ValueError("--strides and a budget exclude each other: with a budget they are searched for")
         limits = replace(budget_from(ram, flash, board), macs=None if macs is None else parse_count(macs))
         further = [int(size) for size in names_in(sizes)]
         pools = names_in(pool or "self_attentive,avg,strided")

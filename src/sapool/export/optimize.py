@@ -10,8 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sapool.base.files import write_bytes_atomically
-from sapool.export.runtime.any_model import Outcome, random_inputs, run_any
-from sapool.export.runtime.interpreters import InterpreterError
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
 from sapool.passes import FILE_PASSES
 from sapool.passes.file.fold_pads import fold_pads
 from sapool.tflite import Graph, TfliteError, count_macs, read_graph, write_graph
@@ -142,7 +142,7 @@ def optimize_tflite(
         inputs = random_inputs(start, runs, seed)
     except TfliteError as error:
         raise TfliteError(f"{path}: {error}") from error
-    first = run_any(str(path), start, inputs)
+    first = run_model(str(path), start, inputs)
     best = whole = _Candidate(graph, start, first)
     effects, best = _apply(str(path), chosen, best, inputs)
     if best.outcome.total_bytes >= first.total_bytes:
@@ -180,7 +180,7 @@ def _apply(
         bare = start.graph.copy()
         bare.set_offline(None)
         data = write_graph(bare)
-        best = _Candidate(bare, data, run_any(path, data, inputs))
+        best = _Candidate(bare, data, run_model(path, data, inputs))
     for name in chosen:
         trial = best.graph.copy()
         places = EXACT_PASSES[name](trial)
@@ -188,7 +188,7 @@ def _apply(
             continue
         data = write_graph(trial)
         try:
-            tried = run_any(path, data, inputs)
+            tried = run_model(path, data, inputs)
         except InterpreterError as error:
             effects.append(_effect(name, places, best.outcome, best.outcome, f"the interpreter fails: {error}"))
             continue

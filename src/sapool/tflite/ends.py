@@ -6,7 +6,7 @@ from sapool.tflite.errors import TfliteError
 from sapool.tflite.graph import Graph
 from sapool.tflite.tensor import Tensor
 
-NUMBERS = ("float32", "int8", "uint8", "int16", "int32")
+NUMBERS = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
 def input_output(graph: Graph) -> tuple[Tensor, Tensor]:
@@ -29,5 +29,5 @@ def check_number(tensor: Tensor) -> Tensor:
         TfliteError: it is of a type that is no number.
     """
     if tensor.dtype not in NUMBERS:
-        raise TfliteError(f"inputs and outputs must be float32, int8, uint8, int16 or int32, got {tensor.dtype}")
+        raise TfliteError(f"inputs and outputs must be of type {', '.join(NUMBERS)}, got {tensor.dtype}")
     return tensor

@@ -67,10 +67,6 @@ def graph_of(model: Any, fixed: bool = True) -> Graph:
     for entry in model.metadata or ():
         held = constants[entry.buffer]
         main.metadata[_text(entry.name)] = b"" if held is None else held.raw.tobytes()
-    if fixed:
-        for one in main.graphs:
-            for tensor in one.tensors:
-                _check_shape(tensor)
     verify(main, fixed)
     return main
 
@@ -107,16 +103,6 @@ def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
     quantization = _quantization(tensor.quantization)
     variable = bool(tensor.isVariable)
     return Tensor(name, shape, dtype, quantization, constant, variable, signature, tensor.sparsity)
-
-
-def _check_shape(tensor: Tensor) -> None:
-    known = f"tensor {tensor.name} has"
-    if any(n < 0 for n in tensor.shape):
-        raise TfliteError(f"{known} the shape {tensor.shape}: every side must be known, export it with fixed shapes")
-    if any(n < 0 for n in tensor.signature[1:]):
-        raise TfliteError(
-            f"{known} a shape that changes, {tensor.signature}: only the batch may, export it with fixed shapes"
-        )
 
 
 def _quantization(found: Any) -> Quantization | None:

@@ -10,8 +10,8 @@ from sapool.tflite.graph import Graph
 from sapool.tflite.kinds import broken_rule
 from sapool.tflite.tensor import BYTES_OF, Tensor
 
-MOST_BYTES = 2**31
-"""Of one tensor: what no runtime for micro-controllers can address."""
+MOST_BYTES = 2**40
+"""Of one tensor: more is no shape that was meant."""
 _PACKED = {"int4": 2}  # values a byte
 _UNSIZED = frozenset({"resource"})
 
@@ -33,9 +33,9 @@ def verify(graph: Graph, fixed: bool = True) -> None:
     graphs = graph.graphs
     for index, one in enumerate(graphs):
         _check_places(one, index)
-        for place, tensor in enumerate(one.tensors):
+        for tensor in one.tensors:
             if broken := _broken_tensor(tensor, fixed):
-                raise TfliteError(f"{_where(index)}tensor {place} ({tensor.name}): {broken}")
+                raise TfliteError(f"{_where(index)}tensor {tensor.name} {broken}")
         _check_order(one, index)
     _check_calls(graphs, 0, ())
     _check_signatures(graph)
@@ -79,9 +79,12 @@ def _check_places(graph: Graph, index: int) -> None:
 def _broken_tensor(tensor: Tensor, fixed: bool) -> str:
     """Return the rule that a tensor breaks; empty where it breaks none."""
     if any(side < 0 for side in tensor.shape):
-        return f"a shape must be known, got {tensor.shape}" if fixed else ""
+        known = f"has the shape {tensor.shape}: every side must be known, export it with fixed shapes"
+        return known if fixed else ""
+    if fixed and any(side < 0 for side in tensor.signature[1:]):
+        return f"has a shape that changes, {tensor.signature}: only the batch may, export it with fixed shapes"
     if tensor.elements * BYTES_OF.get(tensor.dtype, 1) > MOST_BYTES:
-        return f"at most {MOST_BYTES} bytes can be addressed, got the shape {tensor.shape}"
+        return f"has the shape {tensor.shape}: that is over {MOST_BYTES} bytes"
     return _broken_constant(tensor) or _broken_quantization(tensor)
 
 
@@ -92,7 +95,7 @@ def _broken_constant(tensor: Tensor) -> str:
         return ""
     wanted, got = -(-tensor.bytes // _PACKED.get(tensor.dtype, 1)), len(tensor.constant.raw)
     if got not in (wanted, tensor.bytes):
-        return f"a constant {tensor.dtype} of {tensor.shape} has {wanted} bytes, got {got}"
+        return f"is a constant {tensor.dtype} of {tensor.shape}: it must have {wanted} bytes, got {got}"
     return ""
 
 
@@ -102,13 +105,13 @@ def _broken_quantization(tensor: Tensor) -> str:
         return ""
     scales, zeros = len(found.scales), len(found.zero_points)
     if zeros not in (1, scales):
-        return f"there must be a zero point a scale, got {zeros} of {scales}"
+        return f"must have a zero point a scale, got {zeros} of {scales}"
     if not all(math.isfinite(scale) for scale in found.scales):
-        return "its scales must be finite"
+        return f"must have finite scales, got {found.scales[:4]}"
     if scales == 1:
         return ""
     if not 0 <= found.axis < len(tensor.shape) or tensor.shape[found.axis] != scales:
-        return f"there must be a scale a channel, got {scales} along side {found.axis} of {tensor.shape}"
+        return f"must have a scale a channel, got {scales} along side {found.axis} of {tensor.shape}"
     return ""
 
 

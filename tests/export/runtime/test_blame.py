@@ -52,9 +52,7 @@ def test_an_operator_that_cant_take_int8_is_quoted(tmp_path: Path) -> None:
 
 
 def test_a_tensor_of_unknown_size_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        TfliteError, match=r"dynamic\.tflite: tensor odd has the shape \(-1, 4, 4, 2\): every side must"
-    ):
+    with pytest.raises(InterpreterError, match=r"at operator 1 \(ABS, which makes 'odd'\): .*dynamic"):
         measure_arena(hand_made.unary(tmp_path / "dynamic.tflite", "ABS", (-1, 4, 4, 2)))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_dying_process_is_reported_with_its_signal(
     worker.write_text(
         "import os, sys\nsys.stderr.write('Check failed: divisor != 0\\n')\nsys.stderr.flush()\nos.abort()\n"
     )
-    monkeypatch.setattr("sapool.export.runtime.interpreters._WORKER", worker)
+    monkeypatch.setattr("sapool.export.runtime.process._WORKER", worker)
     with pytest.raises(
         InterpreterError, match=r"model\.tflite: TensorFlow Lite Micro aborts with signal 6: Check failed: divisor"
     ):
@@ -78,3 +79,16 @@ def test_an_operator_tflm_lacks_is_named(exported: Path, tmp_path: Path) -> None
 def test_what_is_no_tflite_is_refused_before_the_interpreter(tmp_path: Path) -> None:
     with pytest.raises(TfliteError, match="no such file"):
         measure_arena(tmp_path / "x.tflite")
+
+
+def test_a_file_is_parsed_once_to_be_measured(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def counting(data: bytes) -> Any:
+        parsed.append(len(data))
+        return parse(data)
+
+    monkeypatch.setattr("sapool.tflite.read.parse", counting)
+    monkeypatch.setattr("sapool.tflite.file.parse", counting)
+    assert measure_arena(exported).total_bytes > 0
+    assert parsed == [exported.stat().st_size]

@@ -138,3 +138,21 @@ def test_of_several_graphs_the_main_one_is_tidied_and_the_others_keep_what_they_
     assert [len(graph.operators) for graph in after.graphs] == [2, 4]
     assert len(after.subgraphs[0].tensors) == len(before.subgraphs[0].tensors) - 1
     np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+def test_equal_constants_are_stored_once_and_unused_tensors_go() -> None:
+    shape = (1, 2, 2, 3)
+    graph = Graph(
+        [Tensor(shape), weights(*shape), weights(*shape), Tensor(shape), Tensor(shape), Tensor((1, 500))],
+        [Op("ADD", [0, 1], [3], ("AddOptions", {})), Op("ADD", [3, 2], [4], ("AddOptions", {}))],
+        [0],
+        [4],
+    )
+    before, after, changed = tidied(graph)
+    assert changed == 3  # one constant shared; it and the unused tensor left out
+    assert len(after.tensors) == 4
+    assert len({id(tensor.constant) for tensor in after.tensors if tensor.constant}) == 1
+    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
+    np.testing.assert_array_equal(got, expected)
+    assert smaller.head_bytes < arena.head_bytes  # the runtime gives even the unused one room
+    assert smaller.tail_bytes < arena.tail_bytes

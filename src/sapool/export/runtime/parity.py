@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sapool import tflite
-from sapool.export.runtime.interpreters import Engine, run_interpreter
+from sapool.export.runtime.interpreters import run_interpreter
+from sapool.export.runtime.process import Engine
 from sapool.tflite.ends import input_output
 
 

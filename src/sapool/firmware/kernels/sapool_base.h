@@ -20,6 +20,13 @@
 #define SAPOOL_ALIGNED
 #endif
 
+/* Plain C beside the DSP instructions is for what they leave over: small rather than fast. */
+#if SAPOOL_USE_DSP
+#define SAPOOL_REST static __attribute__((noinline, cold))
+#else
+#define SAPOOL_REST static
+#endif
+
 #if defined(__GNUC__)
 #define SAPOOL_KERNEL static __attribute__((noinline))
 #else
@@ -99,6 +106,20 @@ static inline uint32_t sapool_widen_even(uint32_t word) {
 static inline uint32_t sapool_widen_odd(uint32_t word) {
   uint32_t result;
   __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/* Both int16 of a less those of b. */
+static inline uint32_t sapool_subtract_pairs(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("ssub16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+/* The products of both int16, added to a sum. */
+static inline int32_t sapool_add_products(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
   return result;
 }
 

@@ -17,10 +17,8 @@ typedef struct {
   int16_t pad_left;
   int8_t in_zero, out_zero, act_min, act_max;
   uint8_t short_requant;
+  uint8_t tile; /* pairs of columns that the scratch holds of four channels, 48 bytes each: at least 2; 0: no scratch */
 } sapool_depthwise;
-
-/* Pairs of columns that the scratch holds of four channels at once, 48 bytes each. */
-#define SAPOOL_COLUMN_PAIRS 17
 
 static inline int8_t sapool_depthwise_end(const sapool_depthwise *op, const sapool_channel *channel, int32_t sum) {
   const int32_t scaled = op->short_requant ? sapool_requantize_short(sum, channel->multiplier, channel->shift)
@@ -29,7 +27,7 @@ static inline int8_t sapool_depthwise_end(const sapool_depthwise *op, const sapo
 }
 
 /* Any kernel, a tap at a time. */
-static void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+SAPOOL_REST void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
   const int32_t in_channels = op->in_channels, multiplier = op->multiplier, channels = in_channels * multiplier;
   for (int32_t x = 0; x < op->out_width; x++) {
     const int32_t left = x * op->stride_w - op->pad_left;
@@ -56,7 +54,7 @@ static inline int32_t sapool_tap(const sapool_depthwise *op, const int8_t *row, 
 }
 
 /* 3 x 3, the channels from `first` on. */
-static void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+SAPOOL_REST void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
   const int32_t channels = op->in_channels;
   const int8_t *top = rows[0], *middle = rows[1], *bottom = rows[2];
   for (int32_t x = 0; x < op->out_width; x++) {
@@ -154,7 +152,7 @@ static void sapool_spread(const sapool_depthwise *op, const int8_t *const *rows,
 
 static void sapool_depthwise_columns(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out,
                                      uint32_t *pairs) {
-  const int32_t channels = op->in_channels, stride = op->stride_w, most = (SAPOOL_COLUMN_PAIRS - 1) * 2 / stride;
+  const int32_t channels = op->in_channels, stride = op->stride_w, most = (op->tile - 1) * 2 / stride;
   sapool_columns columns;
   columns.pairs = pairs;
   columns.stride = channels;
@@ -178,8 +176,7 @@ static void sapool_depthwise_columns(const sapool_depthwise *op, const int8_t *c
 }
 #endif
 
-/* rows: kernel_h of them, NULL where one lies in the padding; scratch: of 3 x 3 kernels, 48 bytes for each pair of
- * columns, SAPOOL_COLUMN_PAIRS of them at most. */
+/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 48 * tile bytes. */
 SAPOOL_KERNEL void sapool_depthwise_row(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out,
                                         int16_t *scratch) {
   if (op->kernel_h != 3 || op->kernel_w != 3 || op->dilation_w != 1 || op->multiplier != 1) {
@@ -187,7 +184,7 @@ SAPOOL_KERNEL void sapool_depthwise_row(const sapool_depthwise *op, const int8_t
     return;
   }
 #if SAPOOL_USE_DSP
-  if (op->short_requant && op->act_min == -128 && op->act_max == 127 && op->in_channels >= 4 && op->stride_w <= 2 &&
+  if (op->short_requant && op->act_min == -128 && op->act_max == 127 && op->in_channels >= 4 && op->stride_w <= 2 && op->tile >= 2 &&
       (rows[0] != NULL || rows[1] != NULL || rows[2] != NULL)) {
     sapool_depthwise_columns(op, rows, out, (uint32_t *)(void *)scratch);
     return;
