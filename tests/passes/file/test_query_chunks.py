@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.file.query_chunks import chunk_queries
 from sapool.passes.file.tidy import tidy_graph
 from sapool.tflite import read_graph, write_graph
-from sapool.tflite.limits import MOST_JOINED
 from tests.memory.handmade import Graph, Op, Tensor, build
 from tests.passes.running import kinds_of, run_tflm
 

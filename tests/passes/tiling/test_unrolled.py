@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sapool.tflite.limits import MOST_JOINED
+from sapool.base.tflm_limits import MOST_JOINED
 from tests.passes.tiling.networks import tiled
 from tests.passes.tiling.small_files import SmallFile
 

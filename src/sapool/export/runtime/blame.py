@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.tflite import Graph, Operator, Quantization, Tensor, read_graph, write_graph
 
-SOFTMAX_KEY_LIMIT = 256  # an int8 soft-max's output has steps of 1/256: more equal keys than that round to zero
 _NUMBERED = (
     re.compile(r"Node \S+ \(number (\d+)f?\) failed to"),  # TFLM
     re.compile(r"Node number (\d+) \([^)]*\) failed to"),  # LiteRT
@@ -101,9 +101,9 @@ def _known_cause(graph: Graph, op: Operator, said: str) -> str:
     if said or op.kind != "SOFTMAX" or first is None or first.dtype != "int8":
         return ""
     keys = first.shape[-1]
-    if keys <= SOFTMAX_KEY_LIMIT:
+    if keys <= MOST_KEYS:
         return ""
-    return f"its rows have {keys} keys, int8 soft-max can bear {SOFTMAX_KEY_LIMIT}: lower max_keys"
+    return f"its rows have {keys} keys, int8 soft-max can bear {MOST_KEYS}: lower max_keys"
 
 
 def one_operator(kind: str) -> bytes:

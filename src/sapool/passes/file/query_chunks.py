@@ -13,10 +13,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.file._predict import cost_with_tiles
 from sapool.tflite import Graph, Operator
 from sapool.tflite.edit import make_operator, may_rewrite
-from sapool.tflite.limits import MOST_JOINED
 
 MOST_CHUNKS = 64
 # So many numbers of chunks in a row that are no better end the search: more only cost more operators.

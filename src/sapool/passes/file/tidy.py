@@ -75,7 +75,7 @@ def _replaceable(graph: Graph, last: Operator, first: Operator) -> bool:
 
 
 def _pads_before_turns(graph: Graph) -> int:
-    """Pad a map before it is turned where every reader turns it back: then both turns cancel."""
+    """Pad a map before it is transposed where every reader transposes it back: then both cancel."""
     for place, op in chain(graph.of_kind("PAD"), graph.of_kind("PADV2")):
         made, first = op.outputs[0], _maker_turn(graph, op.inputs[0])
         table = graph.tensors[op.inputs[1]].integers

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.tiling.body import Grid, TiledStage, copy_operator
 from sapool.tflite import Graph, Operator
 from sapool.tflite.edit import make_operator
-from sapool.tflite.limits import MOST_JOINED
 
 _HEIGHT, _WIDTH = 1, 2
 
