@@ -113,15 +113,15 @@ class Lowering:
         state: int = 0,
         macs: int = 0,
         in_place: tuple[int, ...] = (),
+        constant_bytes: int = 0,
     ) -> None:
         """Add the step that makes an operator's (first) output in ``rows`` rows; by default one a task."""
         store = self.add_store(op.outputs[0] if output is None else output, rows)
         done = tuple(range(1, rows + 1)) if made is None else made
-        self.program.steps.append(
-            Step(
-                kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, macs // len(done), in_place
-            )
-        )
+        each = macs // len(done)
+        step = Step(kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, each, in_place)
+        operands = sum(len(read.constant.values) for read in reads if read.constant is not None)
+        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands))
 
 
 def is_view(graph: Graph, op: Operator) -> bool:
