@@ -6,7 +6,7 @@ import copy
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -246,8 +246,3 @@ def int8_accuracy(path: Path, images: Images, most: int | None = None) -> float:
         inputs, labels = gather(Subset(images, chosen[start : start + _IMAGES_AT_ONCE]))
         right += int((torch.from_numpy(run_images(path, inputs)).argmax(1) == labels).sum())
     return right / count
-
-
-def join_strides(strides: Sequence[Any]) -> str:
-    """Return strides as ``4,2,1``."""
-    return ",".join(str(stride) for stride in strides)

@@ -21,10 +21,12 @@ from sapool.networks.recorded import read_model
 from sapool.networks.traced import TracedModel
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import replan
+from sapool.report.comparison import Comparison
+from sapool.report.figures import draw
+from sapool.report.tables import join_strides, markdown
 from sapool.training import DataSplits, DivergedError, Hardware, load_data
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import CompareConfig, Variant, fingerprint, pool_settings
-from sapool.workflows.compare.picture import draw
 from sapool.workflows.compare.planning import (
     Measured,
     Planned,
@@ -33,14 +35,12 @@ from sapool.workflows.compare.planning import (
     planned_to_dict,
     variant_from_dict,
 )
-from sapool.workflows.compare.result import Comparison, Run, make_comparison
-from sapool.workflows.compare.tables import markdown
+from sapool.workflows.compare.result import Run, make_comparison
 from sapool.workflows.folder import COMPARE, RECORD, RUN, RunFolder
 from sapool.workflows.running import (
     Task,
     data_options,
     finished_record,
-    join_strides,
     measure_untrained,
     run_planned,
 )

@@ -17,10 +17,11 @@ from sapool.layers import check_pool_name
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import stride_ladder
+from sapool.report.detectors import DetectorComparison, DetectorRow, markdown, rank, row_of
+from sapool.report.tables import join_strides
 from sapool.training import DivergedError, Hardware
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import fingerprint
-from sapool.workflows.compare.detector_result import DetectorComparison, DetectorRow, markdown, rank, row_of
 from sapool.workflows.detecting import (
     DetectorRun,
     DetectRequest,
@@ -29,7 +30,7 @@ from sapool.workflows.detecting import (
     run_detector,
 )
 from sapool.workflows.folder import DETECT_COMPARE, RECORD, RunFolder
-from sapool.workflows.running import join_strides, sizes_of
+from sapool.workflows.running import sizes_of
 
 # What may grow later without making another comparison of it.
 _GROWS = ("pools", "seeds")

@@ -20,6 +20,7 @@ from sapool.networks.recorded import read_model
 from sapool.networks.traced import TracedModel
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
+from sapool.report.tables import join_strides
 from sapool.training import DataSplits, load_data
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way
@@ -27,7 +28,6 @@ from sapool.workflows.folder import TRAINING
 from sapool.workflows.running import (
     Task,
     finished_record,
-    join_strides,
     measure_untrained,
     read_held,
     run_planned,
