@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from sapool.export import InterpreterError
-from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
+from sapool.export.optimize import EXACT_PASSES, Arena, optimize_tflite
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import run_model
 from sapool.memory import arena_graph_of
+from sapool.passes import choose_passes
 from sapool.passes.file.offline_plan import write_plan
 from sapool.tflite.file import TfliteError, count_operators, pack, parse, schema
 from tests.export.runtime.test_inputs import sums
@@ -145,11 +146,12 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_passes_are_chosen_by_name_and_kept_in_order() -> None:
-    assert choose_exact_passes("all") == tuple(EXACT_PASSES)
-    assert choose_exact_passes("all")[-1] == "plan_offline"
+    assert choose_passes("all", tuple(EXACT_PASSES)) == tuple(EXACT_PASSES)
+    assert choose_passes("all", tuple(EXACT_PASSES))[-1] == "plan_offline"
     assert "adjy_matmul" not in EXACT_PASSES
-    assert choose_exact_passes("none") == ()
-    assert choose_exact_passes("plan_offline, fold_pads") == choose_exact_passes(["fold_pads", "plan_offline"])
+    assert choose_passes("none", tuple(EXACT_PASSES)) == ()
+    wanted = ["fold_pads", "plan_offline"]
+    assert choose_passes("plan_offline, fold_pads", tuple(EXACT_PASSES)) == choose_passes(wanted, tuple(EXACT_PASSES))
 
 
 def test_random_inputs_differ_between_runs() -> None:

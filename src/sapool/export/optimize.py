@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sapool.base.files import write_bytes_atomically
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
-from sapool.passes import FILE_PASSES
+from sapool.passes import FILE_PASSES, choose_passes
 from sapool.passes.file.fold_pads import fold_pads
 from sapool.passes.file.offline_plan import drop_plan
 from sapool.tflite.file import TfliteError, count_macs, load_tflite, pack, parse, schema
@@ -93,23 +93,6 @@ class OptimizeRecord:
         return asdict(self)
 
 
-def choose_exact_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names that ``"all"``, ``"none"``, a comma-separated text or a sequence stands for, in order.
-
-    Raises:
-        ValueError: an unknown name; the message lists the known ones.
-    """
-    if passes == "all":
-        return tuple(EXACT_PASSES)
-    if passes == "none":
-        return ()
-    wanted = [name.strip() for name in passes.split(",")] if isinstance(passes, str) else list(passes)
-    for name in wanted:
-        if name not in EXACT_PASSES:
-            raise ValueError(f"unknown pass {name!r}: choose from all, none, {', '.join(EXACT_PASSES)}")
-    return tuple(name for name in EXACT_PASSES if name in wanted)
-
-
 def optimize_tflite(
     path: str | Path, out: str | Path, *, passes: str | Sequence[str] = "all", runs: int = RUNS, seed: int = 0
 ) -> OptimizeRecord:
@@ -133,7 +116,7 @@ def optimize_tflite(
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
-    chosen, out = choose_exact_passes(passes), Path(out)
+    chosen, out = choose_passes(passes, tuple(EXACT_PASSES)), Path(out)
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {out}")
     read = load_tflite(path)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.tflite.file import operator_names, pack, parse, schema
 
-SOFTMAX_KEY_LIMIT = 256  # an int8 soft-max's output has steps of 1/256: more equal keys than that round to zero
 _NUMBERED = (
     re.compile(r"Node \S+ \(number (\d+)f?\) failed to"),  # TFLM
     re.compile(r"Node number (\d+) \([^)]*\) failed to"),  # LiteRT
@@ -108,9 +108,9 @@ def _known_cause(model: Any, kind: str, op: Any, said: str) -> str:
     if said or kind != "SOFTMAX" or first is None or first.type != schema().TensorType.INT8:
         return ""
     keys = int(first.shape[-1])
-    if keys <= SOFTMAX_KEY_LIMIT:
+    if keys <= MOST_KEYS:
         return ""
-    return f"its rows have {keys} keys, int8 soft-max can bear {SOFTMAX_KEY_LIMIT}: lower max_keys"
+    return f"its rows have {keys} keys, int8 soft-max can bear {MOST_KEYS}: lower max_keys"
 
 
 def one_operator(kind: str) -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from sapool.base.errors import SapoolError
 from sapool.base.quoting import one_line
+from sapool.layers import is_pool
 from sapool.memory import ArenaGraph
 from sapool.networks.operators import with_step
 from sapool.networks.tracer import SiteTracer, check_decision
@@ -197,7 +198,7 @@ class _Walk:
             if kind in MODULES:
                 made = MODULES[kind](self.b, module, x)
                 return self._children_behind(module, kind, made)
-        if type(module).__module__.startswith("sapool.layers") and self.deploy is not None:
+        if is_pool(module) and self.deploy is not None:
             return self._pool(module, x)
         return self._inside(module, x, *args, **kwargs)
 
