@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sapool.base.budget import Budget
     from sapool.base.records import PoolingPlan
+    from sapool.networks.traced import Network
 
 
 def plan(
@@ -67,6 +68,7 @@ def plan(
     check_free(out, force)
     from sapool.cli.plan_table import parse_strides
     from sapool.networks.load import load_model
+    from sapool.networks.recorded import read_model
     from sapool.planning.plan import make_plan
     from sapool.planning.surgery import apply_plan
 
@@ -79,14 +81,15 @@ def plan(
         pools = names_in(pool or "self_attentive,avg,strided")
         _search(network, model, [input_size, *further], limits, pools, names_in(placement), out, as_json)
         return
-    planned = make_plan(network, input_size, pool or "self_attentive", parse_strides(strides), placement)
+    traced = read_model(network, input_size)
+    planned = make_plan(traced, input_size, pool or "self_attentive", parse_strides(strides), placement)
     if any(site.pool_stride > 1 for site in planned.sites):
-        apply_plan(network, planned, dry_run=True)
+        apply_plan(traced, planned, dry_run=True)
     _write(planned, out)
     if as_json:
         sys.stdout.write(planned.to_json() + "\n")
     else:
-        _show(network, model, planned)
+        _show(traced, model, planned)
 
 
 def _write(planned: PoolingPlan, out: Path | None) -> None:
@@ -96,7 +99,7 @@ def _write(planned: PoolingPlan, out: Path | None) -> None:
         write_bytes_atomically(out, planned.to_json().encode())
 
 
-def _show(network: nn.Module, model: str, planned: PoolingPlan) -> None:
+def _show(network: Network, model: str, planned: PoolingPlan) -> None:
     from sapool.base.records import DownsamplingSite
     from sapool.cli.plan_table import plan_table
     from sapool.planning.sites import find_downsampling

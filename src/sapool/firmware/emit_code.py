@@ -20,6 +20,7 @@ class Facts:
 
     Attributes:
         name: prefix of every name.
+        core: what it is for.
         arena_bytes: rows and scratch.
         ram_bytes: of the whole state.
         stack_bytes: at its deepest, with all kernels.
@@ -32,6 +33,7 @@ class Facts:
     """
 
     name: str
+    core: str
     arena_bytes: int
     ram_bytes: int
     stack_bytes: int
@@ -243,6 +245,18 @@ static void NAME_window(NAME_t *state, const NAME_step_t *step, int32_t task, co
   int32_t row = task * step->stride - step->top;
   for (int32_t tap = 0; tap < step->taps; tap++, row += step->dilation) {
     const int inside = row >= 0 && row < step->rows;
+    rows[tap] = inside ? NAME_in(state, &NAME_refs[step->refs + 1u], row) : NULL;
+  }
+}
+"""
+        )
+    if "transposed" in tables.kinds:
+        parts.append(
+            """/* The input rows that a transposed kernel's rows fall on; NULL between two of them and outside. */
+static void NAME_between(NAME_t *state, const NAME_step_t *step, int32_t task, const int8_t **rows) {
+  for (int32_t tap = 0; tap < step->taps; tap++) {
+    const int32_t at = task + step->top - tap, row = at / step->stride;
+    const int inside = at >= 0 && at % step->stride == 0 && row < step->rows;
     rows[tap] = inside ? NAME_in(state, &NAME_refs[step->refs + 1u], row) : NULL;
   }
 }

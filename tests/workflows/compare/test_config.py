@@ -25,7 +25,7 @@ from sapool.workflows.compare.config import pool_settings
             "variant 'mine': a value of another type .* gain='x'",
         ),
         ({"variants": {"mine": ("self_attentive", {"gain": -1})}}, "variant 'mine': .*gain must be over 0"),
-        ({"input_sizes": (32, 0)}, "input_sizes must each be at least 1, got 0"),
+        ({"input_sizes": (32, 0)}, "each of input_sizes must be at least 1, got 0"),
         ({"variants": {"max": ("avg", {})}}, "has the name of a pooling"),
         ({"tables": ("budgets",)}, r"unknown table 'budgets': did you mean budget\?"),
         ({"tables": ()}, "tables must name"),

@@ -153,6 +153,7 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
         window=window,
         scratch=conv_scratch_bytes(conv_tile(out.shape[2]), height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
+        constant_bytes=_flash(count, height * width * depth),
     )
 
 
@@ -198,6 +199,7 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         window=window,
         scratch=depthwise_scratch_bytes(tile),
         macs=math.prod(out.shape) * height * width,
+        constant_bytes=count * (height * width + 12),
     )
 
 
@@ -212,6 +214,11 @@ def _depthwise_layer(
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
     return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short), tile))
+
+
+def _flash(channels: int, taps: int) -> int:
+    """Return the bytes of packed weights and of every channel's record."""
+    return (channels + channels % 2) * (taps + taps % 2) + 12 * channels
 
 
 def lower_fully_connected(state: Lowering, op: Operator) -> None:
@@ -240,4 +247,5 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         window=Window(),
         scratch=conv_scratch_bytes(conv_tile(per_row), depth),
         macs=positions * count * depth,
+        constant_bytes=_flash(count, depth),
     )

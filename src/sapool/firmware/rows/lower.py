@@ -68,7 +68,7 @@ class Lowering:
         span = (window.taps - 1) * window.dilation + 1
         low = [min(max(start, 0), rows) for start in starts]
         high = [max(min(start + span, rows), 0) for start in starts]
-        return self._read(tensor, rows, low, [max(a, b) for a, b in zip(low, high, strict=True)])
+        return self.read_listed(tensor, rows, low, [max(a, b) for a, b in zip(low, high, strict=True)])
 
     def read_all(self, tensor: int, tasks: int) -> Read:
         """Return the read of the whole tensor by every task, in one piece."""
@@ -79,7 +79,8 @@ class Lowering:
         rows = self.program.stores[store].rows
         return Read(store, (0,) * tasks, (rows,) * tasks, 1, held.bytes, flat=True)
 
-    def _read(self, tensor: int, rows: int, low: list[int], high: list[int]) -> Read:
+    def read_listed(self, tensor: int, rows: int, low: list[int], high: list[int]) -> Read:
+        """Return the read of rows ``low[t]`` to ``high[t]`` (not included) for task t."""
         store = self.store(tensor)
         made = self.program.stores[store]
         row_bytes = made.bytes // rows
@@ -113,15 +114,15 @@ class Lowering:
         state: int = 0,
         macs: int = 0,
         in_place: tuple[int, ...] = (),
+        constant_bytes: int = 0,
     ) -> None:
         """Add the step that makes an operator's (first) output in ``rows`` rows; by default one a task."""
         store = self.add_store(op.outputs[0] if output is None else output, rows)
         done = tuple(range(1, rows + 1)) if made is None else made
-        self.program.steps.append(
-            Step(
-                kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, macs // len(done), in_place
-            )
-        )
+        each = macs // len(done)
+        step = Step(kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, each, in_place)
+        operands = sum(len(read.constant.values) for read in reads if read.constant is not None)
+        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands))
 
 
 def is_view(graph: Graph, op: Operator) -> bool:

@@ -17,12 +17,16 @@ from sapool.base.files import write_text_atomically
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.export import ExportError, InterpreterError
 from sapool.networks.load import load_model
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import TracedModel
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import replan
+from sapool.report.comparison import Comparison
+from sapool.report.figures import draw
+from sapool.report.tables import join_strides, markdown
 from sapool.training import DataSplits, DivergedError, Hardware, load_data
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import CompareConfig, Variant, fingerprint, pool_settings
-from sapool.workflows.compare.picture import draw
 from sapool.workflows.compare.planning import (
     Measured,
     Planned,
@@ -31,14 +35,12 @@ from sapool.workflows.compare.planning import (
     planned_to_dict,
     variant_from_dict,
 )
-from sapool.workflows.compare.result import Comparison, Run, make_comparison
-from sapool.workflows.compare.tables import markdown
+from sapool.workflows.compare.result import Run, make_comparison
+from sapool.workflows.folder import COMPARE, RECORD, RUN, RunFolder
 from sapool.workflows.running import (
     Task,
-    claim_folder,
     data_options,
     finished_record,
-    join_strides,
     measure_untrained,
     run_planned,
 )
@@ -82,14 +84,15 @@ def compare(
     folder = Path(out) if out is not None else config.default_folder()
     study = _Study(config, folder, reporter, hardware)
     study.check()
-    claim_folder(folder, config.base(), "sapool compare")
+    place = RunFolder(folder, COMPARE)
+    place.claim(config.base())
     url = storage or f"sqlite:///{folder / 'study.db'}"
     board = Board(url, f"sapool-compare-{fingerprint(config.base())}", heartbeat_seconds)
     finished = board.work(study.wanted, study.do, wait=wait)
     comparison = study.comparison(finished)
-    write_text_atomically(folder / "compare.json", comparison.to_json())
     write_text_atomically(folder / "table.md", markdown(comparison))
     draw(comparison, folder / "compare.png")
+    place.finish(comparison.to_json())
     return comparison
 
 
@@ -100,6 +103,7 @@ class _Study:
         self.config, self.folder, self.reporter, self.hardware = config, folder, reporter, hardware
         self.environment = describe_environment()
         self._data: dict[tuple[int, int], DataSplits] = {}
+        self._plain: TracedModel | None = None
 
     # -- what the user may have got wrong
 
@@ -141,6 +145,12 @@ class _Study:
         classes = self._splits(size, seed).num_classes
         torch.manual_seed(seed)
         return load_model(self.config.model, classes)
+
+    def _traced(self) -> TracedModel:
+        """Return the network that plans are made for, traced once a size for them all."""
+        if self._plain is None:
+            self._plain = read_model(self._model(self.config.input_size, 0), self.config.input_size)
+        return self._plain
 
     # -- which jobs
 
@@ -233,7 +243,7 @@ class _Study:
 
     def _do_plan(self, variant: Variant) -> dict[str, Any]:
         self.reporter.stage(f"{variant.label}: looking for plans ({self.config.budget})")
-        model = self._model(self.config.input_size, 0)
+        model = self._traced()
         planned = plan_variant(model, variant, self.config, self._measure, self.reporter)
         if planned.reason:
             self.reporter.stage(f"{variant.label}: {planned.reason}")
@@ -246,7 +256,7 @@ class _Study:
         planned = [
             Planned.from_dict({**entry, "variant": {**entry["variant"], "label": key}}) for key, entry in held.items()
         ]
-        model = self._model(self.config.input_size, 0)
+        model = self._traced()
         plans, reason = plan_equal(model, planned, self.config, self._measure, self.reporter)
         return {"plans": {key: asdict(plan) for key, plan in plans.items()}, "reason": reason}
 
@@ -304,13 +314,13 @@ class _Study:
 
     def _run(self, job: Job, outcome: Mapping[str, Any]) -> Run:
         """Return a finished run; a record that is only in the storage is written beside the others."""
-        path = self._run_folder(job) / "record.json"
+        place = RunFolder(self._run_folder(job), RUN)
         if outcome["record"] is None:
             return Run(None, "", outcome["reason"])
         record = RunRecord.from_json(json.dumps(outcome["record"]))
-        if not path.is_file():
-            write_text_atomically(path, record_to_json(record))
-        return Run(record, str(path), "")
+        if not place.is_whole():
+            place.finish(record_to_json(record))
+        return Run(record, str(place.file(RECORD)), "")
 
 
 def _outcome(record: RunRecord) -> dict[str, Any]:
