@@ -30,7 +30,7 @@ from sapool.workflows.compare.config import pool_settings
         ({"tables": ("budgets",)}, r"unknown table 'budgets': did you mean budget\?"),
         ({"tables": ()}, "tables must name"),
         ({"placement": "behind"}, "unknown placement 'behind'"),
-        ({"seeds": 0}, "a count of at least 1"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"seeds": (1, 1)}, "distinct seeds"),
         ({"ram_bytes": 0}, "ram_bytes must be at least 1"),
         ({"plan_candidates": 0}, "plan_candidates must be at least 1"),
