@@ -214,7 +214,8 @@ class _Walk:
         key = (module, _first_shape(args))
         if key not in self.memo:
             try:
-                self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+                with torch.no_grad():
+                    self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
             except RuntimeError as error:  # numbers that the layer makes, in an operation with what has only a shape
                 if "device meta" not in str(error):
                     raise
