@@ -67,3 +67,48 @@ class PositiveColumns(nn.Module):
 def test_an_operation_whose_shapes_need_the_numbers_is_named() -> None:
     with pytest.raises(UnpredictableError, match="nonzero: its shapes need the numbers"):
         profile_memory(PositiveColumns(), 8)
+
+
+class Activated(nn.Module):
+    """Two convolutions with an activation between them."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.activation(self.first(x))).mean((2, 3))
+
+
+ACTIVATIONS: list[tuple[nn.Module, list[str]]] = [
+    (nn.LeakyReLU(0.1), ["DEQUANTIZE", "LEAKY_RELU", "QUANTIZE"]),
+    (nn.PReLU(8), ["RELU", "MUL", "MUL", "SUB"]),
+    (nn.PReLU(), ["RELU", "MUL", "MUL", "SUB"]),
+    (nn.Hardtanh(), []),
+    (nn.Hardtanh(0.0, 6.0), []),
+    (nn.ReLU6(), []),
+    (nn.Tanh(), ["TANH"]),
+]
+
+
+@pytest.mark.parametrize(("activation", "kinds"), ACTIVATIONS, ids=lambda value: str(value))
+def test_an_activation_is_what_the_converter_makes_of_it(activation: nn.Module, kinds: list[str]) -> None:
+    profile = profile_memory(Activated(activation).eval(), 32, passes="none")
+    found = [operator.kind for operator in profile.by_operator]
+    assert found == ["PAD", "CONV_2D", *kinds, "PAD", "CONV_2D", "MEAN"]
+    assert not profile.unknown_operators
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", [activation for activation, _ in ACTIVATIONS[:4]], ids=str)
+def test_an_activation_is_predicted_to_the_byte(activation: nn.Module, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, path = Activated(activation).eval(), tmp_path / "net.tflite"
+    export_int8(net, [torch.rand(4, 3, 32, 32)], path)
+    assert profile_memory(net, 32).total_bytes == measure_arena(path).total_bytes
+
+
+@pytest.mark.parametrize("activation", [nn.ELU(), nn.Softplus(), nn.Mish(), nn.Hardshrink(), nn.GELU()], ids=str)
+def test_a_prediction_with_operators_that_are_not_known_says_so(activation: nn.Module) -> None:
+    assert profile_memory(Activated(activation).eval(), 32).unknown_operators
