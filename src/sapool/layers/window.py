@@ -44,10 +44,7 @@ def eager_in_training(forward: Callable[[Pool, Tensor], Tensor]) -> Callable[[Po
     Its default backend can't keep views for the backward pass where the map's size is a symbol (torch 2.14), as it is
     from the second size on; what is around the layer is compiled.
     """
-
-    @torch.compiler.disable
-    def eagerly(pool: Pool, x: Tensor) -> Tensor:
-        return forward(pool, x)
+    eagerly: Callable[[Pool, Tensor], Tensor] = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
 
     @wraps(forward)
     def run(pool: Pool, x: Tensor) -> Tensor:

@@ -62,7 +62,12 @@ def emit_hard_sigmoid(b: Builder, x: Value) -> Value:
     return emit_binary(b, clipped, 1 / 6, "MUL")
 
 
-_CLAMPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, 1.0): "RELU_0_TO_1", (0.0, None): "RELU"}
+_CLAMPS: dict[tuple[float | None, float | None], str] = {
+    (0.0, 6.0): "RELU6",
+    (-1.0, 1.0): "RELU_N1_TO_1",
+    (0.0, 1.0): "RELU_0_TO_1",
+    (0.0, None): "RELU",
+}
 
 
 def emit_clamp(b: Builder, x: Value, low: float | None, high: float | None) -> Value:
