@@ -112,7 +112,7 @@ def test_every_way_a_row_can_end(width: int, stride: int) -> None:
     assert np.array_equal(emulate(case, image, flags=DSP)[0], wanted.ravel())
 
 
-@pytest.mark.parametrize(("size", "at_most"), [((16, 56, 8), 2.9), ((14, 14, 16), 3.4)])
+@pytest.mark.parametrize(("size", "at_most"), [((16, 56, 8), 3.1), ((14, 14, 16), 3.9)])
 def test_instructions_a_multiplication_on_a_cortex_m4(size: tuple[int, int, int], at_most: float) -> None:
     case, image, wanted = make(Depthwise(size))
     found, instructions = emulate(case, image, flags=DSP)

@@ -49,40 +49,6 @@ typedef struct {
   int32_t to0, to1, to2, to3;
 } sapool_piece;
 
-static inline int32_t sapool_clamp(int32_t value, int32_t low, int32_t high) {
-  return value < low ? low : (value > high ? high : value);
-}
-
-/* round(a * b / 2^31), halves upwards; both -2^31 saturate. */
-static inline int32_t sapool_high_mul(int32_t a, int32_t b) {
-  if (a == INT32_MIN && b == INT32_MIN) {
-    return INT32_MAX;
-  }
-  return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
-}
-
-/* round(value / 2^exponent), halves away from zero; exponent 0 to 31. */
-static inline int32_t sapool_divide_by_power(int32_t value, int32_t exponent) {
-  const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1u);
-  const int32_t remainder = value & mask;
-  const int32_t threshold = (mask >> 1) + (value < 0 ? 1 : 0);
-  return (value >> exponent) + (remainder > threshold ? 1 : 0);
-}
-
-/* value * multiplier * 2^(-31 - shift), rounded twice as the interpreter does. */
-static inline int32_t sapool_requantize(int32_t value, int32_t multiplier, int32_t shift) {
-  if (shift >= 0) {
-    return sapool_divide_by_power(sapool_high_mul(value, multiplier), shift);
-  }
-  return sapool_high_mul((int32_t)((uint32_t)value << -shift), multiplier);
-}
-
-/* The same where |value| < 2^30 and shift >= 1 are proven: the shortest form of both roundings. */
-static inline int32_t sapool_requantize_short(int32_t value, int32_t multiplier, int32_t shift) {
-  const int32_t product = (int32_t)(((int64_t)value * (int64_t)multiplier + (INT64_C(1) << 30)) >> 31);
-  return (product + (product >> 31) + (INT32_C(1) << (shift - 1))) >> shift;
-}
-
 /* The DSP instructions of Cortex-M4, M7, M33 and M55, where the program is built for such a core. */
 #if SAPOOL_USE_DSP
 typedef uint32_t __attribute__((may_alias, aligned(1))) sapool_word_anywhere;
@@ -123,6 +89,19 @@ static inline int32_t sapool_add_products(uint32_t a, uint32_t b, int32_t sum) {
   return result;
 }
 
+/* Bytes 0 and 2, 1 and 3, added to two int16. */
+static inline uint32_t sapool_add_even(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
+static inline uint32_t sapool_add_odd(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
 /* The lower halves of both, the upper halves of both: the first's comes first. */
 static inline uint32_t sapool_pack_bottom(uint32_t first, uint32_t second) {
   uint32_t result;
@@ -136,5 +115,56 @@ static inline uint32_t sapool_pack_top(uint32_t first, uint32_t second) {
   return result;
 }
 #endif
+
+static inline int32_t sapool_clamp(int32_t value, int32_t low, int32_t high) {
+  return value < low ? low : (value > high ? high : value);
+}
+
+/* round(a * b / 2^31), halves upwards; both -2^31 saturate. */
+static inline int32_t sapool_high_mul(int32_t a, int32_t b) {
+  if (a == INT32_MIN && b == INT32_MIN) {
+    return INT32_MAX;
+  }
+  return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
+}
+
+/* round(value / 2^exponent), halves away from zero; exponent 0 to 31. */
+static inline int32_t sapool_divide_by_power(int32_t value, int32_t exponent) {
+  const int32_t mask = (int32_t)((UINT32_C(1) << exponent) - 1u);
+  const int32_t remainder = value & mask;
+  const int32_t threshold = (mask >> 1) + (value < 0 ? 1 : 0);
+  return (value >> exponent) + (remainder > threshold ? 1 : 0);
+}
+
+/* value * multiplier * 2^(-31 - shift), rounded twice as the interpreter does. */
+static inline int32_t sapool_requantize(int32_t value, int32_t multiplier, int32_t shift) {
+  if (shift >= 0) {
+    return sapool_divide_by_power(sapool_high_mul(value, multiplier), shift);
+  }
+  return sapool_high_mul((int32_t)((uint32_t)value << -shift), multiplier);
+}
+
+/* sapool_high_mul where |a| < 2^30 is proven. */
+static inline int32_t sapool_high_mul_short(int32_t a, int32_t b) {
+#if SAPOOL_USE_DSP
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a * 2), "r"(b));
+  return result;
+#else
+  return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
+#endif
+}
+
+/* sapool_divide_by_power where |value| < 2^30 is proven; exponent 0 to 30. */
+static inline int32_t sapool_divide_short(int32_t value, int32_t exponent) {
+  const int32_t half = (int32_t)((UINT32_C(1) << exponent) >> 1), down = exponent > 0 ? -1 : 0;
+  return (value + ((value >> 31) & down) + half) >> exponent;
+}
+
+/* sapool_requantize where |value| < 2^30 and shift >= 1 are proven: the shortest form of both roundings. */
+static inline int32_t sapool_requantize_short(int32_t value, int32_t multiplier, int32_t shift) {
+  const int32_t product = sapool_high_mul_short(value, multiplier);
+  return (product + (product >> 31) + (INT32_C(1) << (shift - 1))) >> shift;
+}
 
 #endif

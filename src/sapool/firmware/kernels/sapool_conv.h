@@ -109,8 +109,9 @@ SAPOOL_REST void sapool_conv_plain(const sapool_conv *op, const int16_t *gathere
   }
 }
 
+#if !SAPOOL_USE_DSP
 /* The same of four pixels: each weight is loaded once for them. */
-SAPOOL_REST void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int32_t steps, int8_t *out) {
+static void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int32_t steps, int8_t *out) {
   const int32_t out_channels = op->out_channels;
   const int8_t *weights = op->weights;
   int32_t n = 0;
@@ -137,6 +138,7 @@ SAPOOL_REST void sapool_conv_four(const sapool_conv *op, const int16_t *gathered
   }
   sapool_conv_plain(op, gathered, 4, n, steps, out);
 }
+#endif
 
 static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t steps,
                              int8_t *out) {
@@ -164,12 +166,13 @@ static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int
     }
     return;
   }
-#endif
+#else
   if (pixels == 4) {
     sapool_conv_four(op, gathered, steps, out);
-  } else {
-    sapool_conv_plain(op, gathered, pixels, 0, steps, out);
+    return;
   }
+#endif
+  sapool_conv_plain(op, gathered, pixels, 0, steps, out);
 }
 
 /* rows: kernel_h of them, NULL where one lies in the padding; scratch: 2 * tile * K bytes. */
