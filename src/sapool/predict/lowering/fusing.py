@@ -62,7 +62,7 @@ def _fold_constants(b: Builder, outputs: list[int]) -> None:
 
 def _scales_channels(b: Builder, draft: Draft) -> bool:
     other = b.tensors[draft.inputs[1]]
-    return other.constant and math.prod(other.shape) in (1, b.tensors[draft.outputs[0]].shape[-1])
+    return other.constant is not None and math.prod(other.shape) in (1, b.tensors[draft.outputs[0]].shape[-1])
 
 
 def _write_out_norms(b: Builder) -> None:
@@ -135,7 +135,7 @@ def _join_turns(b: Builder, outputs: list[int]) -> None:
     for draft in b.operators:
         source = producers.get(draft.inputs[0]) if draft.kind == "TRANSPOSE" else None
         if source is not None and source.kind == "TRANSPOSE" and uses[draft.inputs[0]] == 1:
-            first, second = (b.tensors[one.inputs[1]].numbers for one in (source, draft))
+            first, second = (b.tensors[one.inputs[1]].integers for one in (source, draft))
             source.inputs[1] = b.numbers([first[axis] for axis in second])
             _absorb(draft, source, producers)
             continue

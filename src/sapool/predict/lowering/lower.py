@@ -16,7 +16,6 @@ from torch.fx._symbolic_trace import PH
 from sapool.base.errors import SapoolError
 from sapool.base.quoting import one_line
 from sapool.layers import is_pool
-from sapool.memory import ArenaGraph
 from sapool.networks.operators import with_step
 from sapool.networks.tracer import SiteTracer, check_decision
 from sapool.predict.lowering import convolution as conv
@@ -24,6 +23,7 @@ from sapool.predict.lowering import shapes as sh
 from sapool.predict.lowering.builder import Builder, Shape, Value
 from sapool.predict.lowering.fusing import fuse
 from sapool.predict.lowering.rules import ALIASES, CALLS, MODULES
+from sapool.tflite import Graph
 
 Deploy = Callable[[nn.Module, Tensor], nn.Module]
 
@@ -58,7 +58,7 @@ def lower(
     memo: dict[Any, Any] | None = None,
     changes: Changes | None = None,
     fold_padding: bool = True,
-) -> ArenaGraph:
+) -> Graph:
     """Lower a traced network.
 
     Args:
