@@ -25,7 +25,8 @@ import torch
 from arena_prediction import PACKAGES, Model, models
 
 from sapool.export import export_int8, randomize_norms
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.memory import arena_graph_of, buffers_of, greedy_offsets, head_of, lower_bound
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.verdict import profile_for_target
@@ -61,7 +62,7 @@ def compare(data: bytes) -> dict[str, object]:
     ended = time.perf_counter()
     plan_offline(planned)
     inputs = random_inputs(pack(bare), RUNS)
-    before, after = (run_any("model", pack(file), inputs) for file in (bare, planned))
+    before, after = (run_model("model", pack(file), inputs) for file in (bare, planned))
     return {
         "buffers": len(buffers),
         "lower_bound_bytes": lower_bound(buffers),

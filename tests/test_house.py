@@ -17,7 +17,6 @@ NOUNS = ("model", "op", "graph", "tensor")
 TESTED_ELSEWHERE = {
     "cli/__main__.py": "one line, the same as __main__.py's: tests/test_main.py",
     "export/runtime/worker.py": "runs in a process of its own, by tests/export/runtime/test_interpreters.py",
-    "export/runtime/any_model_worker.py": "runs in a process of its own, by tests/export/runtime/test_any_model.py",
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sapool.base.records import PoolingPlan
+from sapool.layers import is_pool
 from sapool.networks.load import load_model
 from sapool.planning.plan import Stride, make_plan
 from sapool.predict.search import replan
@@ -67,10 +68,7 @@ class Network:
 def _in_pool(model: nn.Module, name: str) -> bool:
     """Whether a layer is inside one of our pools, which prune themselves."""
     parts = name.split(".")
-    return any(
-        type(model.get_submodule(".".join(parts[:end]))).__module__.startswith("sapool.layers")
-        for end in range(1, len(parts))
-    )
+    return any(is_pool(model.get_submodule(".".join(parts[:end]))) for end in range(1, len(parts)))
 
 
 NETWORKS: dict[str, Network] = {

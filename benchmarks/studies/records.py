@@ -78,7 +78,7 @@ def restore(name: str, folder: Path) -> int:
 
 def borrow(source: Path, target: Path, ram_bytes: int) -> int:
     """Copy the finished runs of a comparison under a larger budget that keep this one too; return how many."""
-    kept = {place: r for place, r in collect(source).items() if r.fits and r.total_bytes <= ram_bytes}
+    kept = {place: r for place, r in collect(source).items() if r.fits and r.arena_bytes <= ram_bytes}
     for place, record in kept.items():
         path = target / "runs" / place / "record.json"
         if not path.is_file():

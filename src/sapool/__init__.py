@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sapool.export import OnnxRecord as OnnxRecord
     from sapool.export import OptimizeRecord as OptimizeRecord
     from sapool.export import Parity as Parity
+    from sapool.export import build_c as build_c
     from sapool.export import check_health as check_health
     from sapool.export import check_parity as check_parity
     from sapool.export import export_executorch as export_executorch
@@ -46,7 +47,14 @@ if TYPE_CHECKING:
     from sapool.export import measure_arena as measure_arena
     from sapool.export import model_header as model_header
     from sapool.export import optimize_tflite as optimize_tflite
+    from sapool.export import profile_c as profile_c
     from sapool.export import randomize_norms as randomize_norms
+    from sapool.firmware.emulate import EmulationRecord as EmulationRecord
+    from sapool.firmware.program import BuildError as BuildError
+    from sapool.firmware.program import CProfile as CProfile
+    from sapool.firmware.program import CProgram as CProgram
+    from sapool.firmware.program import emulate as emulate
+    from sapool.firmware.program import read_program as read_program
     from sapool.layers import POOLS as POOLS
     from sapool.layers import CollapseWarning as CollapseWarning
     from sapool.layers import SelfAttentivePool1d as SelfAttentivePool1d
@@ -105,6 +113,7 @@ _HOMES = {
         "OnnxRecord",
         "OptimizeRecord",
         "Parity",
+        "build_c",
         "check_health",
         "check_parity",
         "export_executorch",
@@ -113,8 +122,11 @@ _HOMES = {
         "measure_arena",
         "model_header",
         "optimize_tflite",
+        "profile_c",
         "randomize_norms",
     ),
+    "sapool.firmware.program": ("BuildError", "CProfile", "CProgram", "emulate", "read_program"),
+    "sapool.firmware.emulate": ("EmulationRecord",),
     "sapool.workflows.fit": ("FitConfig", "FitSummary", "fit"),
     "sapool.networks.traced": ("FallbackWarning",),
     "sapool.layers": (
@@ -157,6 +169,8 @@ _HOMES = {
 }
 _EXTRA_OF = {
     "sapool.export": "deploy",
+    "sapool.firmware.program": "deploy,firmware",
+    "sapool.firmware.emulate": "firmware",
     "sapool.tflite.file": "deploy",
     "sapool.training": "train",
     "sapool.workflows.compare": "train,deploy,search",

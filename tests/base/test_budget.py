@@ -62,8 +62,9 @@ def test_sizes_over_the_exact_numbers_are_refused() -> None:
         with pytest.raises(ValueError, match=r"^flash_bytes must be (a whole number|at most)"):
             Budget(flash_bytes=value)  # type: ignore[arg-type]
     assert Budget(ram_bytes=2**53).ram_bytes == 2**53
-    with pytest.raises(ValueError, match="latency_ms"):
-        Budget(latency_ms=math.inf)
+    for value in (math.inf, True):
+        with pytest.raises(ValueError, match="latency_ms must be a number over 0"):
+            Budget(latency_ms=value)
 
 
 @pytest.mark.parametrize(

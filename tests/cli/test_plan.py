@@ -34,3 +34,16 @@ def test_plan_with_a_budget_searches(tmp_path: Path) -> None:
     assert json.loads(nothing.stdout)["candidates"][0]["fits"] is False
     both = run("plan", "sapool:tiny", "--ram", "32KiB", "--strides", "4,2,2,1")
     assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
+
+
+def test_every_budget_starts_a_search() -> None:
+    arguments = ["plan", "sapool:tiny", "--input-size", "32", "--pool", "strided", "--json"]
+    found = json.loads(run(*arguments, "--macs", "1M").stdout)
+    assert (found["ram_bytes"], found["flash_bytes"], found["macs"]) == (None, None, 1_000_000)
+    assert [c["fits"] for c in found["candidates"]] == [c["macs"] <= 1_000_000 for c in found["candidates"]]
+    nothing = run(*arguments[:-1], "--flash", "1KiB")
+    assert nothing.returncode == 3
+    assert "nothing fits 1,024 bytes of flash; the table shows what comes closest" in nothing.stdout
+    wrong = run(*arguments, "--macs", "many")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "not a count: 'many'" in wrong.stderr

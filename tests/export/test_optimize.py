@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from sapool.export import InterpreterError
-from sapool.export.optimize import EXACT_PASSES, Arena, choose_exact_passes, optimize_tflite
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.optimize import EXACT_PASSES, Arena, optimize_tflite
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.memory import arena_graph_of
+from sapool.passes import choose_passes
 from sapool.passes.file.offline_plan import write_plan
 from sapool.tflite.file import TfliteError, count_operators, pack, parse, schema
-from tests.export.runtime.test_any_model import sums
+from tests.export.runtime.test_inputs import sums
 from tests.passes.file.test_fold_pads import FOLDED
 from tests.passes.file.test_offline_plan import attention
 from tests.tflite.test_file import externalize
@@ -30,7 +32,7 @@ def test_a_file_becomes_leaner_and_computes_the_same(tmp_path: Path) -> None:
     out = tmp_path / "ours.tflite"
     record = optimize_tflite(written(tmp_path, data), out)
     inputs = random_inputs(data, 6, seed=9)
-    before, after = run_any("theirs", data, inputs), run_any("ours", out.read_bytes(), inputs)
+    before, after = run_model("theirs", data, inputs), run_model("ours", out.read_bytes(), inputs)
     assert after.same_outputs(before)
     assert record.before == Arena(before.head_bytes, before.tail_bytes, before.total_bytes)
     assert record.after == Arena(after.head_bytes, after.tail_bytes, after.total_bytes)
@@ -144,11 +146,12 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_passes_are_chosen_by_name_and_kept_in_order() -> None:
-    assert choose_exact_passes("all") == tuple(EXACT_PASSES)
-    assert choose_exact_passes("all")[-1] == "plan_offline"
+    assert choose_passes("all", tuple(EXACT_PASSES)) == tuple(EXACT_PASSES)
+    assert choose_passes("all", tuple(EXACT_PASSES))[-1] == "plan_offline"
     assert "adjy_matmul" not in EXACT_PASSES
-    assert choose_exact_passes("none") == ()
-    assert choose_exact_passes("plan_offline, fold_pads") == choose_exact_passes(["fold_pads", "plan_offline"])
+    assert choose_passes("none", tuple(EXACT_PASSES)) == ()
+    wanted = ["fold_pads", "plan_offline"]
+    assert choose_passes("plan_offline, fold_pads", tuple(EXACT_PASSES)) == choose_passes(wanted, tuple(EXACT_PASSES))
 
 
 def test_random_inputs_differ_between_runs() -> None:

@@ -152,7 +152,7 @@ def test_large_maps_are_pooled_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     for combine, banded_too in (("weight", True), ("context", False), ("both", False)):
         pool, x = make(4, 2, combine=combine)
         with torch.no_grad():
-            assert banded.worth_bands(pool.eval(), x) is banded_too
+            assert pool.eval().runs_in_bands(x) is banded_too
 
 
 def test_print_names_it() -> None:

@@ -341,7 +341,7 @@ def test_output_is_as_large_as_average_poolings(
 
 def test_weights_lie_between_one_and_e() -> None:
     pool, x = make(4, 2)
-    weight = pool._weight(pool._logit(pool.attention(pool._tokens(pool._embed(x))), (12, 12), stretch=False))
+    weight = pool.weigh(pool._logit(pool.attention(pool._tokens(pool._embed(x))), (12, 12), stretch=False))
     assert weight.min() > 1
     assert weight.max() < math.e
 

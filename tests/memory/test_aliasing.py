@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.memory.aliasing import IN_PLACE, VIEWS, clusters_of
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
@@ -173,7 +174,7 @@ def test_every_kind_that_shares_is_tried_on_the_interpreter() -> None:
 def test_the_interpreters_kernels_may_write_over_their_inputs() -> None:
     apart, shared = every_operator(shared=False), every_operator(shared=True)
     inputs = random_inputs(apart, 8)
-    expected, got = run_any("apart", apart, inputs), run_any("shared", shared, inputs)
+    expected, got = run_model("apart", apart, inputs), run_model("shared", shared, inputs)
     assert got.head_bytes == expected.head_bytes - 2 * BYTES
     for (kind, _, _), one, other in zip(OPERATORS, expected.outputs, got.outputs, strict=True):
         assert len(np.unique(one)) > 8, kind

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -58,6 +59,15 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
         claim_folder(tmp_path / "out", {"a": 2, "b": (2, 3)}, "sapool test")
     with pytest.raises(FolderConflictError, match="is no folder of sapool test"):
         claim_folder(Path(__file__).parent, {"a": 1}, "sapool test")
+
+
+def test_a_folder_from_when_no_budget_was_a_very_large_one_is_still_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"seed": 0, "ram_bytes": 1 << 40}))
+    claim_folder(folder, {"seed": 0, "ram_bytes": None}, "sapool test")
+    with pytest.raises(FolderConflictError, match="ram_bytes is None there, 7 here"):
+        claim_folder(folder, {"seed": 0, "ram_bytes": 7}, "sapool test")
 
 
 class Numbered(Dataset[tuple[Tensor, int]]):

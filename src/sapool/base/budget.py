@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from sapool.base.quoting import quote
 from sapool.base.reading import parse_record
 from sapool.base.sizes import check_count, format_count, format_size
 
@@ -99,8 +100,9 @@ class Budget:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         latency = self.latency_ms
-        if latency is not None and not (isinstance(latency, int | float) and 0 < latency < math.inf):
-            raise ValueError(f"latency_ms must be a number over 0, got {latency!r}")
+        number = isinstance(latency, int | float) and not isinstance(latency, bool)
+        if latency is not None and not (number and 0 < latency < math.inf):
+            raise ValueError(f"latency_ms must be a number over 0, got {quote(latency)}")
 
     def fits(self, size: Sized) -> bool:
         """Whether a model needs at most this.
@@ -192,8 +194,13 @@ class Budget:
         Raises:
             ValueError: a value out of its range.
         """
-        held = {name: config.get(name) for name in _UNITS}
-        return cls(**held | ({"ram_bytes": None} if held["ram_bytes"] == _OLD_NO_BUDGET else {}))
+        held = as_written_today(config)
+        return cls(**{name: held.get(name) for name in _UNITS})
+
+
+def as_written_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of any age with None where it has no RAM budget; old ones have a very large one."""
+    return {**config} | ({"ram_bytes": None} if config.get("ram_bytes") == _OLD_NO_BUDGET else {})
 
 
 def _known(needs: Needs, name: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 
 from sapool.base.quoting import quote
 
@@ -41,12 +40,13 @@ def parse_count(text: str) -> int:
 
 
 def _parse(text: str, units: Mapping[str, int], what: str, examples: str) -> int:
-    found = re.fullmatch(r"\s*([0-9]+)(\.[0-9]+)?\s*([A-Za-z]*)\s*", text)
+    found = re.fullmatch(r"\s*([0-9]+)(?:\.([0-9]+))?\s*([A-Za-z]*)\s*", text)
     if found is None or found[3] not in units:
         raise ValueError(f"not a {what}: {quote(text, _LONGEST)}; write {examples}")
     # A number of a million digits takes seconds to read: its length alone says that it is too large.
     whole, part = found[1].lstrip("0"), (found[2] or "")[:_LONGEST]
-    count = MOST + 1 if len(whole) > _LONGEST else int(Fraction(f"{whole or 0}{part}") * units[found[3]])
+    long = len(whole) > _LONGEST
+    count = MOST + 1 if long else int(f"{whole}{part}" or "0") * units[found[3]] // 10 ** len(part)
     if not 1 <= count <= MOST:
         least = "1 byte" if what == "size" else "1"
         raise ValueError(f"not a {what}: {quote(text, _LONGEST)}; it must be at least {least} and at most {MOST:,}")

@@ -21,6 +21,7 @@ from sapool.base.errors import SapoolError
 from sapool.base.extras import explain_missing
 from sapool.base.quoting import escape_controls
 from sapool.base.sizes import parse_size
+from sapool.cli.build import build
 from sapool.cli.compare import compare
 from sapool.cli.data import data
 from sapool.cli.data_make import make
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, compare, plan, profile, train, prune, export, measure, optimize, boards):
+for command in (fit, compare, plan, profile, train, prune, export, build, measure, optimize, boards):
     app.command()(command)
 data.command("make")(make)
 app.add_typer(data, name="data")

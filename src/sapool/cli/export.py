@@ -217,6 +217,9 @@ def planned_network(model: str, num_classes: int, input_size: int, plan: Path | 
 def measure(
     file: Annotated[Path, typer.Argument(help="A .tflite file, of any origin.")],
     ram: Annotated[str | None, typer.Option("--ram", help="RAM budget; exit code 3 if the arena is over it.")] = None,
+    time: Annotated[
+        float, typer.Option(help="Seconds that the interpreter may take to load the model, and for one inference.")
+    ] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Run a .tflite on the real TensorFlow Lite Micro interpreter and show the arena it needs.
@@ -229,7 +232,7 @@ def measure(
     from sapool.base.records import record_to_json
     from sapool.export import measure_arena
 
-    arena = measure_arena(file)
+    arena = measure_arena(file, time_limit=time)
     if as_json:
         sys.stdout.write(record_to_json(arena) + "\n")
     else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sapool.base.budget import Budget
     from sapool.base.records import PoolingPlan
+    from sapool.networks.traced import Network
 
 
 def plan(
@@ -56,9 +57,9 @@ def plan(
 ) -> None:
     """Show where a network shrinks its maps, and what a plan puts there; with a budget, search for the plans that fit.
 
-    A search (--ram or --board) predicts the memory of every way to spread the strides, for every pooling, without
-    exporting; it ranks what fits by the multiply-accumulates that the network's own layers keep, which says nothing
-    about one pooling against another: train the best of each. Exit code 3: nothing fits.
+    A search (--ram, --flash, --macs or --board) predicts the memory of every way to spread the strides, for every
+    pooling, without exporting; it ranks what fits by the multiply-accumulates that the network's own layers keep, which
+    says nothing about one pooling against another: train the best of each. Exit code 3: nothing fits.
 
     Example: sapool plan timm:mobilenetv2_035 --input-size 96 --strides 4,2,2,2,1 --out plan.json
 
@@ -67,26 +68,28 @@ def plan(
     check_free(out, force)
     from sapool.cli.plan_table import parse_strides
     from sapool.networks.load import load_model
+    from sapool.networks.recorded import read_model
     from sapool.planning.plan import make_plan
     from sapool.planning.surgery import apply_plan
 
     network = load_model(model, 10)
-    if ram is not None or board is not None:
+    if any(option is not None for option in (ram, flash, macs, board)):
         if strides is not None:
-            raise ValueError("--strides and a budget exclude each other: with --ram or --board they are searched for")
+            raise ValueError("--strides and a budget exclude each other: with a budget they are searched for")
         limits = replace(budget_from(ram, flash, board), macs=None if macs is None else parse_count(macs))
         further = [int(size) for size in names_in(sizes)]
         pools = names_in(pool or "self_attentive,avg,strided")
         _search(network, model, [input_size, *further], limits, pools, names_in(placement), out, as_json)
         return
-    planned = make_plan(network, input_size, pool or "self_attentive", parse_strides(strides), placement)
+    traced = read_model(network, input_size)
+    planned = make_plan(traced, input_size, pool or "self_attentive", parse_strides(strides), placement)
     if any(site.pool_stride > 1 for site in planned.sites):
-        apply_plan(network, planned, dry_run=True)
+        apply_plan(traced, planned, dry_run=True)
     _write(planned, out)
     if as_json:
         sys.stdout.write(planned.to_json() + "\n")
     else:
-        _show(network, model, planned)
+        _show(traced, model, planned)
 
 
 def _write(planned: PoolingPlan, out: Path | None) -> None:
@@ -96,7 +99,7 @@ def _write(planned: PoolingPlan, out: Path | None) -> None:
         write_bytes_atomically(out, planned.to_json().encode())
 
 
-def _show(network: nn.Module, model: str, planned: PoolingPlan) -> None:
+def _show(network: Network, model: str, planned: PoolingPlan) -> None:
     from sapool.base.records import DownsamplingSite
     from sapool.cli.plan_table import plan_table
     from sapool.planning.sites import find_downsampling

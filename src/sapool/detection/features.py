@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 
 from sapool.base.image_size import InputSize
 from sapool.base.records import PoolingPlan
-from sapool.networks.traced import evaluating, trace
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import Network, TracedModel, evaluating, trace
 from sapool.planning.plan import make_plan, supported_sites
 from sapool.planning.surgery import apply_plan
 
@@ -128,11 +129,12 @@ class FeatureMaps(nn.Module):
         return OrderedDict((str(name), output[key]) for name, key in enumerate(self._chosen))
 
 
-def planned_features(backbone: nn.Module, image_size: InputSize, plan: PoolingPlan | None = None) -> nn.Module:
+def planned_features(backbone: Network, image_size: InputSize, plan: PoolingPlan | None = None) -> nn.Module:
     """Put ``plan`` into ``backbone`` and let it return its maps.
 
     Args:
-        backbone: a network that returns maps, or a classifier, which is cut behind its last map of every resolution.
+        backbone: a network, or its trace, that returns maps, or a classifier, which is cut behind its last map of every
+            resolution.
         image_size: a size it can take, an int (square, 3 channels) or (C, H, W).
         plan: a plan for it (:func:`plan_backbone`, :func:`sapool.make_plan`); None, or one that keeps
             every stride, leaves its down-sampling as it is.
@@ -143,8 +145,8 @@ def planned_features(backbone: nn.Module, image_size: InputSize, plan: PoolingPl
     Raises:
         ValueError: the plan is for another network, or a classifier that torch.fx can't trace.
     """
-    changed = plan is not None and not _keeps_all(backbone, plan)
-    model = apply_plan(backbone, plan).model if plan is not None and changed else copy.deepcopy(backbone)
+    network = backbone.model if isinstance(backbone, TracedModel) else backbone
+    model = copy.deepcopy(network) if plan is None else _planned(backbone, plan)
     with evaluating(model):
         output = model(torch.rand(1, *_triple(image_size)))
     if isinstance(output, Tensor) and output.dim() != 4:
@@ -152,7 +154,13 @@ def planned_features(backbone: nn.Module, image_size: InputSize, plan: PoolingPl
     return model
 
 
-def _keeps_all(backbone: nn.Module, plan: PoolingPlan) -> bool:
+def _planned(backbone: Network, plan: PoolingPlan) -> nn.Module:
+    """Return a copy with the plan in it, if that changes anything."""
+    traced = read_model(backbone, plan.input_size)
+    return copy.deepcopy(traced.model) if _keeps_all(traced, plan) else apply_plan(traced, plan).model
+
+
+def _keeps_all(backbone: TracedModel, plan: PoolingPlan) -> bool:
     """Whether the plan is the network as it is, as the strided baseline at its own strides."""
     reductions = {site.name: site.reduction for site in supported_sites(backbone, plan.input_size)}
     return all(entry.pool_stride == 1 and entry.conv_stride == reductions.get(entry.site) for entry in plan.sites)
@@ -180,7 +188,7 @@ def _cut(model: nn.Module, image_size: InputSize) -> nn.Module:
 
 
 def plan_backbone(
-    backbone: nn.Module,
+    backbone: Network,
     image_size: InputSize,
     pool: str = "self_attentive",
     strides: Sequence[int | tuple[int, int]] | None = None,
@@ -194,7 +202,7 @@ def plan_backbone(
     with its keys capped (``max_keys``) its cost is linear in the pixels, and its parameters don't grow with the image.
 
     Args:
-        backbone: a network.
+        backbone: a network, or its trace.
         image_size: an int (square, 3 channels) or (C, H, W).
         pool: a name of :func:`sapool.list_pools`.
         strides: one entry a site, as of :func:`sapool.make_plan`; a whole number for the first is its convolution's.
@@ -207,10 +215,11 @@ def plan_backbone(
     Raises:
         ValueError: as :func:`sapool.make_plan`.
     """
-    kept = make_plan(backbone, image_size, "strided")
+    traced = read_model(backbone, image_size)
+    kept = make_plan(traced, image_size, "strided")
     given = [site.conv_stride for site in kept.sites] if strides is None else strides
     chosen = [(stride, 1) if index == 0 and isinstance(stride, int) else stride for index, stride in enumerate(given)]
-    plan = make_plan(backbone, image_size, pool, chosen, placement, **pool_kwargs)
+    plan = make_plan(traced, image_size, pool, chosen, placement, **pool_kwargs)
     if pool != "self_attentive" or {"patch_size", "window_norm"} & pool_kwargs.keys():
         return plan
     patched = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sapool.export.c_engine import build_c, profile_c
 from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
 from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
@@ -26,6 +27,7 @@ __all__ = [
     "OnnxRecord",
     "OptimizeRecord",
     "Parity",
+    "build_c",
     "check_health",
     "check_parity",
     "export_executorch",
@@ -35,6 +37,7 @@ __all__ = [
     "measure_latency",
     "model_header",
     "optimize_tflite",
+    "profile_c",
     "randomize_norms",
     "run_images",
     "run_interpreter",

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapool.base.files import write_bytes_atomically
-from sapool.export.runtime.any_model import Outcome, random_inputs, run_any
-from sapool.export.runtime.interpreters import InterpreterError
-from sapool.passes import FILE_PASSES
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
+from sapool.passes import FILE_PASSES, choose_passes
 from sapool.passes.file.fold_pads import fold_pads
 from sapool.passes.file.offline_plan import drop_plan
 from sapool.tflite.file import TfliteError, count_macs, load_tflite, pack, parse, schema
@@ -93,23 +93,6 @@ class OptimizeRecord:
         return asdict(self)
 
 
-def choose_exact_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names that ``"all"``, ``"none"``, a comma-separated text or a sequence stands for, in order.
-
-    Raises:
-        ValueError: an unknown name; the message lists the known ones.
-    """
-    if passes == "all":
-        return tuple(EXACT_PASSES)
-    if passes == "none":
-        return ()
-    wanted = [name.strip() for name in passes.split(",")] if isinstance(passes, str) else list(passes)
-    for name in wanted:
-        if name not in EXACT_PASSES:
-            raise ValueError(f"unknown pass {name!r}: choose from all, none, {', '.join(EXACT_PASSES)}")
-    return tuple(name for name in EXACT_PASSES if name in wanted)
-
-
 def optimize_tflite(
     path: str | Path, out: str | Path, *, passes: str | Sequence[str] = "all", runs: int = RUNS, seed: int = 0
 ) -> OptimizeRecord:
@@ -133,7 +116,7 @@ def optimize_tflite(
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
-    chosen, out = choose_exact_passes(passes), Path(out)
+    chosen, out = choose_passes(passes, tuple(EXACT_PASSES)), Path(out)
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {out}")
     read = load_tflite(path)
@@ -143,7 +126,7 @@ def optimize_tflite(
         inputs = random_inputs(start, runs, seed)
     except TfliteError as error:
         raise TfliteError(f"{path}: {error}") from error
-    first = run_any(str(path), start, inputs)
+    first = run_model(str(path), start, inputs)
     best = _Candidate(start, first)
     effects, best = _apply(str(path), chosen, best, inputs)
     if best.outcome.total_bytes >= first.total_bytes:
@@ -180,7 +163,7 @@ def _apply(
         bare = parse(start.data)
         if drop_plan(bare):
             data = pack(bare)
-            best = _Candidate(data, run_any(path, data, inputs))
+            best = _Candidate(data, run_model(path, data, inputs))
     for name in chosen:
         model = parse(best.data)
         places = EXACT_PASSES[name](model)
@@ -188,7 +171,7 @@ def _apply(
             continue
         data = pack(model)
         try:
-            tried = run_any(path, data, inputs)
+            tried = run_model(path, data, inputs)
         except InterpreterError as error:
             effects.append(_effect(name, places, best.outcome, best.outcome, f"the interpreter fails: {error}"))
             continue

@@ -20,6 +20,7 @@ class Facts:
 
     Attributes:
         name: prefix of every name.
+        core: what it is for.
         arena_bytes: rows and scratch.
         ram_bytes: of the whole state.
         stack_bytes: at its deepest, with all kernels.
@@ -32,6 +33,7 @@ class Facts:
     """
 
     name: str
+    core: str
     arena_bytes: int
     ram_bytes: int
     stack_bytes: int

@@ -53,7 +53,8 @@ KERNELS: Mapping[str, Kernel] = {
         "sapool_matmul",
         "sapool_matmul_row(LAYER, NAME_in(state, ref + 1, task),\n"
         "                        NAME_in(state, ref + 2, task * step->stride / step->rows), "
-        "NAME_out(state, ref, task));",
+        "NAME_out(state, ref, task),\n"
+        "                        (int16_t *)NAME_scratch(state, ref + 3));",
     ),
     "add": Kernel("add", "sapool_add", f"sapool_add_row(LAYER, {_PAIR});"),
     "mul": Kernel("mul", "sapool_mul", f"sapool_mul_row(LAYER, {_PAIR});"),
@@ -140,7 +141,7 @@ class TableWriter:
         found = [self.store_ref(step.output), *(self._read_ref(read) for read in step.reads)]
         if place in self.scratch:
             found.append(Ref(self.scratch[place], 0, 1))
-        elif step.kind in ("conv", "depthwise"):
+        elif step.kind in ("conv", "depthwise", "matmul"):
             found.append(Ref(0, 0, 1))
         key = tuple(found)
         if key not in self.ref_places:

@@ -79,7 +79,7 @@ def tanh(value: int) -> int:
     """Return the hyperbolic tangent as a fraction of 2^31, for a value with 4 bits before the point."""
     if value == 0:
         return 0
-    decay = exp_of_negative(-abs(value), 3)  # the same bits read as twice the value
+    decay = exp_of_negative(-abs(value), 5)  # the same bits read as twice the value
     half = (decay + _MAX + 1) // 2
     x = 1515870810 + high_mul(half, -1010580540)
     for _ in range(3):

@@ -69,6 +69,7 @@ def plan_program(graph: Graph, name: str, core: str, *, stream: bool = True) -> 
     most = max((step.tasks for step in program.steps), default=1)
     facts = Facts(
         name=name,
+        core=core,
         arena_bytes=plan.bytes,
         ram_bytes=state_bytes(plan.bytes, len(program.steps), most),
         stack_bytes=0,

@@ -111,7 +111,7 @@ def rows_of(program: Program, clock: Clock, flat: frozenset[int]) -> list[Rows]:
 
 def _note(released: Times, read: Read, times: Times) -> None:
     """Note when a step reads rows for the last time."""
-    if read.low[0] == read.low[-1] and read.high[0] == read.high[-1]:
+    if min(read.low) == max(read.low) and min(read.high) == max(read.high):
         part = released[read.low[0] : read.high[0]]
         np.maximum(part, times[-1], out=part)
         return
@@ -170,7 +170,7 @@ def _buffer(
 
 def _shared(program: Program, rows: list[Rows], clock: Clock, flat: frozenset[int]) -> list[list[int]]:
     """Return groups of stores that share their bytes: a step in place writes over the row it was the last to read."""
-    group = {n: [n] for n in range(len(program.stores))}
+    group = {n: [n] for n in (program.source, *(step.output for step in program.steps))}
     for step, times in zip(program.steps, clock.tasks, strict=True):
         choices = [step.reads[k] for k in step.in_place if _dies(program, rows, step.reads[k], step.output, times)]
         free = [read.store for read in choices if len(group[read.store]) == 0 or group[read.store][-1] == read.store]

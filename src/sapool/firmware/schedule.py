@@ -89,13 +89,12 @@ def _ranks(program: Program, edges: _Edges) -> list[int]:
 class _Simulation:
     """Rows made so far, and the steps that can run."""
 
-    def __init__(self, program: Program, whole: Collection[int], start: int) -> None:
+    def __init__(self, program: Program, whole: Collection[int]) -> None:
         self.program, self.edges = program, _Edges(program, whole)
         self.ranks = _ranks(program, self.edges)
         self.lazy = [bool(reads) and all(r.store in self.edges.held for r in reads) for reads in self.edges.reads]
         self.made = [0] * len(program.stores)
         self.done = [0] * len(program.steps)
-        self.start = start
         self.queue: list[tuple[int, int]] = []
         self.queued = [False] * len(program.steps)
         self.log: list[int] = []
@@ -172,7 +171,7 @@ def simulate(program: Program, whole: Collection[int] = (), *, stream: bool = Tr
         stream: the image comes row by row; otherwise it is there from the start.
     """
     source = program.source
-    state = _Simulation(program, {*whole, source} if not stream else set(whole), source)
+    state = _Simulation(program, {*whole, source} if not stream else set(whole))
     rows = program.stores[source].rows
     pushes: list[tuple[int, ...]] = []
     for row in range(rows) if stream else (rows - 1,):
@@ -183,6 +182,24 @@ def simulate(program: Program, whole: Collection[int] = (), *, stream: bool = Tr
                 state.offer(n)
         state.settle()
         pushes.append(tuple(state.log[begin:]))
-    if any(done < step.tasks for done, step in zip(state.done, program.steps, strict=True)):
-        raise RuntimeError("the schedule does not come to an end")
+    _check_end(state)
     return Schedule(tuple(pushes))
+
+
+def simulate_rest(program: Program, first: int, store: int) -> Schedule:
+    """Return the order of the tasks of all steps from ``first`` on, once ``store`` and all before it are whole."""
+    state = _Simulation(program, {store})
+    for n, step in enumerate(program.steps[:first]):
+        state.done[n] = step.tasks
+        state.made[step.output] = program.stores[step.output].rows
+    state.made[program.source] = program.stores[program.source].rows
+    for n in range(first, len(program.steps)):
+        state.offer(n)
+    state.settle()
+    _check_end(state)
+    return Schedule((tuple(state.log),))
+
+
+def _check_end(state: _Simulation) -> None:
+    if any(done < step.tasks for done, step in zip(state.done, state.program.steps, strict=True)):
+        raise RuntimeError("the schedule does not come to an end")

@@ -86,6 +86,7 @@ __all__ = [
     "create_pool",
     "distance_from_average",
     "has_hooks",
+    "is_pool",
     "list_pools",
     "pool_keywords",
     "reduce_before_weighting",
@@ -108,6 +109,11 @@ def check_pool_name(name: str) -> str:
     if name not in POOLS:
         raise ValueError(f"unknown pooling {name!r}: {suggest(name, list_pools())}")
     return name
+
+
+def is_pool(module: nn.Module) -> bool:
+    """Whether ``module`` is a layer of this package, or a part of one."""
+    return type(module).__module__.startswith(__name__)
 
 
 def pool_keywords(name: str) -> list[str]:

@@ -137,7 +137,7 @@ class TokenAttention(nn.Module):
         return self.attend(tokens, self.keys_and_values(kept))
 
     def _is_small(self, tokens: Tensor, kept: Tensor) -> bool:
-        """Whether ``tokens`` and the ``kept`` (N, E, h, w) train on a CPU, are few, and nobody looks on."""
+        """Whether ``tokens`` and the ``kept`` (N, E, h, w) train on a CPU and are few, and no part has hooks."""
         if self.plain_scores != 0 or not (trains_on_cpu(tokens) and trains_on_cpu(kept)):
             return False
         if tokens.shape[2:].numel() * kept.shape[2:].numel() > FEW_SCORES:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.window import Pair, WindowPool2d
 
@@ -43,7 +44,7 @@ class AttentionStridedPool2d(WindowPool2d):
         *,
         num_heads: int = 2,
         embed_ratio: float = 1.0,
-        max_keys: int | None = 256,
+        max_keys: int | None = MOST_KEYS,
         position: Literal["learned"] | None = "learned",
         position_size: int = 64,
     ) -> None:

@@ -107,7 +107,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         padded = self.pad_to_patches(x)
         offsets = self.offset(padded)
         tokens = self._tokens(self._sample_patches(padded, offsets))
-        weight = self._weight(self._restore(self.attention(tokens), math.prod(self.patch_size)))
+        weight = self.weigh(self._restore(self.attention(tokens), math.prod(self.patch_size)))
         full = upsample_nearest(weight, self.patch_size, (padded.shape[2], padded.shape[3]))
         moved = sample_at_offsets(full, -self._per_pixel(offsets).to(full.dtype))
         return crop(moved, (x.shape[2], x.shape[3]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
-from sapool.layers.self_attentive import LARGEST_GAIN
+from sapool.layers.gate import LARGEST_GAIN
 from sapool.layers.soft import WindowSoftmax
 from sapool.layers.window import Pair, WindowPool2d, at_least_float
 

@@ -10,15 +10,16 @@ import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
 from sapool.layers.context import AttendedContext
 from sapool.layers.cpu.banded import pool_in_bands, worth_bands
 from sapool.layers.cpu.embedding import embed_and_average
 from sapool.layers.cpu.tiles import convolve_tiles
+from sapool.layers.gate import LARGEST_GAIN, Gate, WeightGate
 from sapool.layers.soft import WindowSoftmax
 from sapool.layers.weighted import (
     WeightedWindow,
@@ -29,12 +30,8 @@ from sapool.layers.weighted import (
 )
 from sapool.layers.window import Pair, WindowPool2d, as_pair, at_least_float
 
-Gate = Literal["exp_sigmoid", "exp", "sigmoid"]
 Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]
 Combine = Literal["weight", "context", "both"]
-
-# exp(80) and exp(-80) are float32 numbers.
-LARGEST_GAIN = 80.0
 
 
 class CollapseWarning(UserWarning):
@@ -101,7 +98,7 @@ class SelfAttentivePool2d(WindowPool2d):
         num_heads: int = 2,
         embed_ratio: float = 1.0,
         window_norm: bool = False,
-        max_keys: int | None = 256,
+        max_keys: int | None = MOST_KEYS,
         position: Literal["learned"] | None = "learned",
         position_size: int = 64,
         restoration: Restoration = "nearest",
@@ -119,9 +116,7 @@ class SelfAttentivePool2d(WindowPool2d):
         super().__init__(in_channels, kernel_size, stride, padding, ceil_mode)
         self.patch_size = self.window.stride if patch_size is None else as_pair(patch_size, "patch_size")
         self.num_heads, self.restoration, self.border = num_heads, restoration, border
-        # "affine_sigmoid" is what a micro-controller gets for exp(sigmoid): see sapool.passes.network.affine_gate.
-        self.gate: Gate | Literal["affine_sigmoid"] = gate
-        self.gain, self.combine = gain, combine
+        self.gate, self.gain, self.combine = gate, gain, combine
         self._check(embed_ratio, max_keys, position, position_size, embedding, init)
         base, weighs = self.window, combine != "context"
         self.window = WeightedWindow(
@@ -136,6 +131,7 @@ class SelfAttentivePool2d(WindowPool2d):
         self.position = LearnedPosition2d(embed_dim, position_size) if position == "learned" else None
         self.attention = TokenAttention(embed_dim, num_heads, max_keys)
         self.restore_norm, self.softmax, self.context = None, None, None
+        self.weigh = WeightGate(gate, gain)
         if weighs:
             out_channels = in_channels * (math.prod(self.patch_size) if restoration == "pixel_shuffle" else 1)
             self.restore = nn.Conv2d(embed_dim, out_channels, 1)
@@ -273,18 +269,6 @@ class SelfAttentivePool2d(WindowPool2d):
         logit = _shuffle(logit, self.patch_size)
         return crop(F.interpolate(logit, size=full, mode="nearest") if stretch else logit, size)
 
-    def _log_weight(self, logit: Tensor) -> Tensor:
-        if self.gate == "exp":
-            return logit
-        if self.gate == "sigmoid":
-            return F.logsigmoid(logit)
-        return torch.sigmoid(logit) if self.gain == 1 else self.gain * torch.sigmoid(logit)
-
-    def _weight(self, logit: Tensor) -> Tensor:
-        if self.gate == "affine_sigmoid":
-            return 1 + (math.e - 1) * torch.sigmoid(logit)
-        return torch.sigmoid(logit) if self.gate == "sigmoid" else torch.exp(self._log_weight(logit))
-
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x``.
 
@@ -299,8 +283,8 @@ class SelfAttentivePool2d(WindowPool2d):
                 batch with a single token.
         """
         self.check_map(x)
-        if worth_bands(self, x):
-            return pool_in_bands(self, x)
+        if self.runs_in_bands(x):
+            return pool_in_bands(x, self.attention, self.patch_size, self.window, self._band_tokens, self._pool_band)
         size = (x.shape[2], x.shape[3])
         stretch = self.border == "stretch" and any(n % p for n, p in zip(size, self.patch_size, strict=True))
         window = replace(self.window, patch_size=(1, 1)) if stretch else self.window
@@ -311,10 +295,26 @@ class SelfAttentivePool2d(WindowPool2d):
         pooled = self._average(reduced, self._logit(attended, size, stretch), window) if weighs else reduced
         return pooled if self.context is None else pooled + self.context(attended, size, stretch)
 
+    def runs_in_bands(self, x: Tensor) -> bool:
+        """Whether ``x`` (N, C, H, W) is pooled band after band of its rows: see :mod:`sapool.layers.cpu.banded`."""
+        window = self.window
+        if not window.is_tiling or window.form == "general" or self.restoration != "nearest" or self.border != "pad":
+            return False
+        stock = type(self.attention) is TokenAttention and type(self.position) in (LearnedPosition2d, type(None))
+        plain = stock and self.combine == "weight"
+        return plain and worth_bands(self, x, self.patch_size, self.attention.query.in_features)
+
+    def _band_tokens(self, band: Tensor, height: int, rows: slice) -> Tensor:
+        """Return tokens ``rows`` of ``height``, (N, E, rows, w), from their pixels."""
+        return self._tokens(self.embed(self.pad_to_patches(band)), (height, rows))
+
+    def _pool_band(self, band: Tensor, attended: Tensor) -> Tensor:
+        return self._average(reduce_before_weighting(band, self.window), self._restore(attended), self.window)
+
     def _average(self, reduced: Tensor, logit: Tensor, window: WeightedWindow) -> Tensor:
         if self.softmax is None:
-            return weighted_average(reduced, self._weight(logit), window)
-        logits = spread_weight(self._log_weight(logit), window, (reduced.shape[2], reduced.shape[3]))
+            return weighted_average(reduced, self.weigh(logit), window)
+        logits = spread_weight(self.weigh.log_weight(logit), window, (reduced.shape[2], reduced.shape[3]))
         return self.softmax(reduced, logits, window.on_reduced)
 
     def check_map(self, x: Tensor) -> None:

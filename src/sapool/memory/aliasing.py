@@ -8,7 +8,7 @@ them for overlaps. Three kinds of sharing keep every output bit:
   ``memcpy`` with equal pointers, which C leaves undefined but which every C library that GCC or Clang link against must
   bear, as both emit that call themselves for ``a = a``. A view's input may live on: it holds the same bytes.
 - **In place**: an operator that works element by element, or row by row with all of the row read before the first
-  element is written (SOFTMAX), may write over an input that nobody reads again.
+  element is written (SOFTMAX), may write over an input that nothing reads again.
 - **Joined in place**: CONCATENATION along the outermost axis that isn't one is a run of ``memcpy``; an input that was
   made where its part of the output will be is copied onto itself (as SQUEEZE). Only at multiples of the alignment.
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from sapool.base.records import UnsupportedSite
-from sapool.layers import Pair, as_pair
+from sapool.layers import Pair, as_pair, is_pool
 from sapool.networks.traced import TracedModel
 from sapool.networks.tracer import strided_modules
 
@@ -142,7 +142,7 @@ def read_operator(traced: TracedModel, node: fx.Node) -> Operator | str:
 def inner_sites(traced: TracedModel, node: fx.Node) -> tuple[UnsupportedSite, ...]:
     """List what has a stride inside a module of the network's own that stays one node."""
     module, name = module_of(traced, node), str(node.target)
-    if module is None or type(module).__module__.startswith(("torch.nn.", "sapool.layers")):
+    if module is None or is_pool(module) or type(module).__module__.startswith("torch.nn."):
         return ()
     why = traced.opaque.get(name, "it runs as one piece")
     reason = f"it is inside {name} ({type(module).__name__}), whose code can't be changed: {why}"

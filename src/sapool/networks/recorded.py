@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from sapool.base.records import DownsamplingSite, UnsupportedSite
+from sapool.layers import is_pool
 from sapool.networks.operators import Operator, map_sides, read_operator, samples
 from sapool.networks.traced import (
     FallbackWarning,
     InputSize,
+    Network,
     TracedModel,
     as_input_size,
     run_once,
@@ -25,24 +27,27 @@ from sapool.networks.tracer import UntraceableModelError, strided_modules
 Shape = tuple[int, ...]
 
 
-def read_model(model: nn.Module, input_size: InputSize, whole: Collection[str] = ()) -> TracedModel:
+def read_model(model: Network, input_size: InputSize, whole: Collection[str] = ()) -> TracedModel:
     """Trace ``model``; where that is impossible, run it once and record its layers.
 
     Args:
-        model: a module that maps (N, C, H, W) to something.
+        model: a module that maps (N, C, H, W) to something; of a traced one its trace at this size is returned.
         input_size: an int (square, 3 channels) or (C, H, W).
         whole: qualified names of modules that a trace keeps as one node.
 
     Returns:
-        The traced model; one with ``recorded`` set where it could not be traced: a :class:`FallbackWarning` says so.
+        The traced model; an ``untraceable`` one where it could only be recorded: a :class:`FallbackWarning` says so.
 
     Raises:
         ValueError: it is no module, or can't take this input.
     """
+    known = model.by_size.get(as_input_size(input_size)) if isinstance(model, TracedModel) and not whole else None
+    if known is not None:
+        return known
     try:
         return trace(model, input_size, whole)
     except UntraceableModelError as error:
-        recorded = record(model, input_size)
+        recorded = _record(model, input_size, str(error))
         warnings.warn(
             f"{error}; its layers were recorded from one run instead: pools can only stand in-place, at modules",
             FallbackWarning,
@@ -58,10 +63,17 @@ class _Call:
     after: Shape
 
 
-def record(model: nn.Module, input_size: InputSize) -> TracedModel:
+def _record(model: Network, input_size: InputSize, why: str) -> TracedModel:
+    if isinstance(model, TracedModel):
+        return replace(record(model.model, input_size, why), by_size=model.by_size)
+    return record(model, input_size, why)
+
+
+def record(model: nn.Module, input_size: InputSize, why: str) -> TracedModel:
     """Run ``model`` once in eval mode and list the layers that ran on maps, in their order.
 
-    The result's graph is a list: each layer has a node, and before it one that stands for all the code in between.
+    The result's graph is a list: each layer has a node, and before it one that stands for all the code in between;
+    ``why`` says what keeps torch.fx from tracing the model.
 
     Raises:
         InputSizeError: the model fails at this size.
@@ -81,7 +93,7 @@ def record(model: nn.Module, input_size: InputSize) -> TracedModel:
         owners = [call.name[:i] for i, letter in enumerate(call.name) if letter == "."]
         last.meta["nn_module_stack"] = {path: (path, kinds[path]) for path in owners}
     graph.output(last)
-    return TracedModel(fx.GraphModule(model, graph, type(model).__name__), shapes, recorded=model)
+    return TracedModel(model, size, fx.GraphModule(model, graph, type(model).__name__), shapes, untraceable=why)
 
 
 def _code_in_between(x: Tensor) -> Tensor:
@@ -115,7 +127,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if module in inside:
             continue
-        if isinstance(module, nn.Conv2d) or type(module).__module__.startswith("sapool.layers"):
+        if isinstance(module, nn.Conv2d) or is_pool(module):
             inside.update(module.modules())
         elif next(module.children(), None) is not None:
             continue
@@ -197,11 +209,9 @@ def _site(traced: TracedModel, group: list[fx.Node]) -> DownsamplingSite | Unsup
 def _idle(traced: TracedModel) -> list[UnsupportedSite]:
     """List what has a stride but did not run."""
     ran = {str(node.target) for node in traced.module.graph.nodes if node.op == "call_module"}
-    model = traced.recorded
-    assert model is not None
-    layers = {name for name, _ in _layers(model)}
+    layers = {name for name, _ in _layers(traced.model)}
     return [
         UnsupportedSite(name, "it did not run for the example image: the code chose another way")
-        for name in strided_modules(model)
+        for name in strided_modules(traced.model)
         if name in layers - ran
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from sapool.base.errors import SapoolError
 from sapool.base.image_size import InputSize as InputSize
 from sapool.base.image_size import as_input_size as as_input_size
+from sapool.networks.flow import Flow
 from sapool.networks.tracer import Trace, UntraceableModelError, trace_graph
 
 
@@ -32,17 +35,48 @@ class InputSizeError(SapoolError, ValueError):
 class TracedModel:
     """A graph over the model's own modules, and the shape of every node that makes one tensor.
 
+    Wherever a network is planned or predicted its trace may be given instead, so that it is traced once a size. It
+    holds as long as nothing but the values of the network's weights changes.
+
     Attributes:
+        model: the network that was traced.
+        input_size: (C, H, W) of the image it was traced with.
         module: the graph.
         shapes: (N, C, H, W) or less by node name.
         opaque: modules that stay one node because their code can't be traced, with the reason.
-        recorded: the model itself where nothing of it could be traced: the graph then only lists the layers that ran.
+        untraceable: why nothing of the model could be traced, if so: the graph then only lists the layers that ran.
+        by_size: the same network's traces at the sizes that were asked for, this one among them.
     """
 
+    model: nn.Module
+    input_size: tuple[int, int, int]
     module: fx.GraphModule
     shapes: dict[str, tuple[int, ...]]
     opaque: dict[str, str] = field(default_factory=dict)
-    recorded: nn.Module | None = None
+    untraceable: str = ""
+    by_size: dict[tuple[int, int, int], TracedModel] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.by_size[self.input_size] = self
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Which way tensors take through the graph as it was traced."""
+        return Flow(self.module.graph)
+
+    def copied(self, *, share_modules: bool = False) -> TracedModel:
+        """Return a trace whose graph may be changed, over a copy of the network, or over its very modules."""
+        if share_modules:
+            model, kind = self.model, self.module.__class__.__name__
+            module = fx.GraphModule(self.module, _copied(self.module.graph), kind)
+        else:
+            model, module = copy.deepcopy((self.model, self.module))
+        pairs = zip(self.module.graph.nodes, module.graph.nodes, strict=True)
+        shapes = {new.name: self.shapes[old.name] for old, new in pairs if old.name in self.shapes}
+        return replace(self, model=model, module=module, shapes=shapes, by_size={})
+
+
+Network = nn.Module | TracedModel
 
 
 @contextmanager
@@ -80,14 +114,15 @@ def example_input(model: nn.Module, input_size: InputSize, batch: int = 1) -> Te
     return images.to(first.device, first.dtype)
 
 
-def trace(model: nn.Module, input_size: InputSize, whole: Collection[str] = ()) -> TracedModel:
+def trace(model: Network, input_size: InputSize, whole: Collection[str] = ()) -> TracedModel:
     """Trace ``model`` and run it once in eval mode at ``input_size``, recording the shapes.
 
     A module whose code branches on values, or otherwise defeats torch.fx, stays one node; a :class:`FallbackWarning`
     names it.
 
     Args:
-        model: any module that maps (N, C, H, W) to something; its modules are shared with the result, not copied.
+        model: any module that maps (N, C, H, W) to something; its modules are shared with the result, not copied. Of
+            a traced one its trace at this size is returned, and made only where there is none yet.
         input_size: an int (square, 3 channels) or (C, H, W).
         whole: qualified names of modules that are to stay one node.
 
@@ -99,12 +134,26 @@ def trace(model: nn.Module, input_size: InputSize, whole: Collection[str] = ()) 
         InputSizeError: the model fails at this size.
         ValueError: it is no module, or takes something else than one tensor.
     """
+    size = as_input_size(input_size)
+    if isinstance(model, TracedModel):
+        known = None if whole else model.by_size.get(size)
+        if known is not None and known.untraceable:
+            raise UntraceableModelError(known.untraceable)
+        return known or _also_at(model, trace(model.model, size, whole), whole)
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    size = as_input_size(input_size)
     if isinstance(model, fx.GraphModule):
         copied = fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
-        return TracedModel(copied, run_shapes(copied, size))
+        return TracedModel(model, size, copied, run_shapes(copied, size))
+    return _trace(model, size, whole)
+
+
+def _also_at(traced: TracedModel, other: TracedModel, whole: Collection[str]) -> TracedModel:
+    """Let ``traced`` know its network's trace at another size; one that keeps modules whole is another trace."""
+    return other if whole else replace(other, by_size=traced.by_size)
+
+
+def _trace(model: nn.Module, size: tuple[int, int, int], whole: Collection[str]) -> TracedModel:
     example = example_input(model, size)
     with evaluating(model):
         traced = trace_graph(model, example, whole)
@@ -114,7 +163,7 @@ def trace(model: nn.Module, input_size: InputSize, whole: Collection[str] = ()) 
     _check_output(model, example, output)
     if traced.opaque:
         warn_of_opaque(traced.opaque)
-    return TracedModel(module, shapes, traced.opaque)
+    return TracedModel(model, size, module, shapes, traced.opaque)
 
 
 def warn_of_opaque(opaque: dict[str, str]) -> None:

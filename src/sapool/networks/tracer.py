@@ -17,6 +17,7 @@ from torch.fx.proxy import TraceError
 from torch.utils._pytree import tree_leaves
 
 from sapool.base.errors import SapoolError
+from sapool.layers import is_pool
 
 
 class UntraceableModelError(SapoolError, ValueError):
@@ -198,9 +199,8 @@ class SiteTracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether ``m`` stays one node."""
         kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, torch.jit.ScriptModule)
-        ours = type(m).__module__.startswith("sapool.layers")
         childless = next(m.children(), None) is None
-        whole = module_qualified_name in self._whole or ours or childless or isinstance(m, kinds)
+        whole = module_qualified_name in self._whole or is_pool(m) or childless or isinstance(m, kinds)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:

@@ -56,15 +56,18 @@ FILE_PASSES: dict[str, Callable[[Any], int]] = {
 FLAT_PASSES = ("adjy_matmul", "tidy")
 
 
-def choose_passes(passes: str | Sequence[str]) -> tuple[str, ...]:
+def choose_passes(passes: str | Sequence[str], known: Sequence[str] = (*PASSES, *FILE_PASSES)) -> tuple[str, ...]:
     """Return the names that ``"all"``, ``"none"``, a comma-separated text or a sequence stands for, in order.
+
+    Args:
+        passes: what the user chose.
+        known: all there are, in the order in which they are applied.
 
     Raises:
         ValueError: an unknown name; the message lists the known ones.
     """
-    known = (*PASSES, *FILE_PASSES)
     if passes == "all":
-        return known
+        return tuple(known)
     if passes == "none":
         return ()
     wanted = [name.strip() for name in passes.split(",")] if isinstance(passes, str) else list(passes)

@@ -104,8 +104,7 @@ class ModuleChange(SiteChange):
     """
 
     def __init__(self, traced: TracedModel, site: DownsamplingSite, entry: SitePlan, training: bool) -> None:
-        assert traced.recorded is not None
-        self._model = traced.recorded
+        self._model = traced.model
         super().__init__(traced, site, entry, training)
 
     def insert_pools(self) -> None:

@@ -10,7 +10,7 @@ from torch import fx, nn
 from sapool.base.records import DownsamplingSite
 from sapool.networks.operators import module_of
 from sapool.networks.traced import TracedModel
-from sapool.planning.sites import block_of, module_stack, post_dominators
+from sapool.planning.sites import block_of, is_closed, module_stack
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def places_of(traced: TracedModel, site: DownsamplingSite, placement: str) -> li
     Raises:
         ValueError: torch.fx can't trace the network, and another placement than ``in-place`` is asked for.
     """
-    if traced.recorded is not None and placement != "in-place":
+    if traced.untraceable and placement != "in-place":
         raise ValueError(
-            f"placement {placement!r} needs a network that torch.fx can trace, and {type(traced.recorded).__name__} "
+            f"placement {placement!r} needs a network that torch.fx can trace, and {type(traced.model).__name__} "
             "is none: choose in-place"
         )
     return PLACEMENTS[placement](traced, site)
@@ -64,25 +64,9 @@ def _at_the_end_of_the_stage(traced: TracedModel, site: DownsamplingSite) -> lis
     way_out = _node(traced, site.exit)
     ends = _block_ends(traced)
     after = _size(traced, way_out)
-    kept = [node for node in post_dominators(traced.module.graph)[way_out] if _size(traced, node) == after]
-    found = (node for node in reversed(kept) if node in ends and _is_closed(traced, site, way_out, node))
+    kept = [node for node in traced.flow.post_dominators()[way_out] if _size(traced, node) == after]
+    found = (node for node in reversed(kept) if node in ends and is_closed(traced, [way_out], node, site.before))
     return [_place(traced, next(found, way_out))]
-
-
-def _is_closed(traced: TracedModel, site: DownsamplingSite, start: fx.Node, end: fx.Node) -> bool:
-    """Whether from ``start`` to ``end`` nothing of that size joins from outside, and nothing is enlarged again."""
-    size, inside = _size(traced, start), {start}
-    for node in traced.module.graph.nodes:
-        sources = node.all_input_nodes
-        if node is start or not any(source in inside for source in sources):
-            continue
-        joins = any(source not in inside and _size(traced, source) == size for source in sources)
-        if joins or _size(traced, node) == site.before:
-            return False
-        inside.add(node)
-        if node is end:
-            return True
-    return False
 
 
 def _size(traced: TracedModel, node: fx.Node) -> tuple[int, ...]:
@@ -115,7 +99,7 @@ def _at_the_start_of_the_group(traced: TracedModel, site: DownsamplingSite) -> l
     def inside(node: fx.Node) -> bool:
         return node in operators if block is None else any(path == block for path, _ in module_stack(node))
 
-    common = set.intersection(*(set(_ancestors(node)) for node in operators))
+    common = set.intersection(*(traced.flow.ancestors(node) for node in operators))
     order = list(traced.module.graph.nodes)
     before = (site.before[0], site.before[1])
     for entry in reversed([n for n in order if n in common and not inside(n) and _size(traced, n) == before]):
@@ -141,17 +125,6 @@ def _leads_to(traced: TracedModel, entry: fx.Node, users: tuple[fx.Node, ...], o
         return source in pooled or (source is entry and node in users) or _size(traced, source) != _size(traced, entry)
 
     return all(is_pooled(source, node) for node in (*pooled, *operators) for source in node.all_input_nodes)
-
-
-def _ancestors(node: fx.Node) -> list[fx.Node]:
-    seen: dict[fx.Node, None] = {}
-    stack = [node]
-    while stack:
-        for source in stack.pop().all_input_nodes:
-            if source not in seen:
-                seen[source] = None
-                stack.append(source)
-    return list(seen)
 
 
 PLACEMENTS: dict[str, Callable[[TracedModel, DownsamplingSite], list[Place]]] = {

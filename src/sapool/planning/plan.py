@@ -12,9 +12,9 @@ from torch import nn
 from sapool.base.records import DownsamplingSite, PoolingPlan, SitePlan, Size, UnsupportedSite
 from sapool.layers import check_pool_name, create_pool, pool_keywords
 from sapool.networks.recorded import read_model
-from sapool.networks.traced import InputSize, TracedModel, as_input_size
+from sapool.networks.traced import InputSize, Network, TracedModel, as_input_size
 from sapool.planning.placement import PLACEMENTS, Place, operator_nodes, places_of
-from sapool.planning.sites import find_downsampling, find_sites, reaches
+from sapool.planning.sites import find_sites
 
 # A score matrix has heads x tokens x keys entries; at 64 tokens two heads take 8 KiB of int8.
 PLANNED_TOKENS = 64
@@ -27,7 +27,7 @@ PlacesOf = Callable[[TracedModel, DownsamplingSite, str], list[Place]]
 
 
 def make_plan(
-    model: nn.Module,
+    model: Network,
     input_size: InputSize,
     pool: str = "self_attentive",
     strides: Sequence[Stride] | None = None,
@@ -45,7 +45,7 @@ def make_plan(
     divisor of its stride, which does not cancel.
 
     Args:
-        model: a network.
+        model: a network, or its trace.
         input_size: an int (square, 3 channels) or (C, H, W).
         pool: a name of :func:`sapool.list_pools`.
         strides: one entry a site, in execution order; by default every site keeps its reduction.
@@ -65,10 +65,9 @@ def make_plan(
     check_choices(pool, placement, pool_kwargs)
     size = as_input_size(input_size)
     traced = read_model(model, size)
-    if traced.recorded is not None and placement == "block":
+    if traced.untraceable and placement == "block":
         placement = "in-place"  # as the warning said
-    sites = _supported(find_sites(traced), type(model).__name__)
-    return plan_sites(traced, sites, size, pool, strides, placement, pool_kwargs)
+    return plan_sites(traced, supported_sites(traced, size), size, pool, strides, placement, pool_kwargs)
 
 
 def plan_sites(
@@ -107,25 +106,25 @@ def _entering(
     (goal, *_) = operator_nodes(traced, site)
     nodes = {node.name: node for node in traced.module.graph.nodes}
     for other in reversed(earlier):
-        if other.after == site.before and reaches(nodes[other.exit], goal):
+        if other.after == site.before and traced.flow.reaches(nodes[other.exit], goal):
             return left[other.name]
     return site.before
 
 
-def supported_sites(model: nn.Module, input_size: InputSize) -> list[DownsamplingSite]:
-    """Return the sites of ``model`` that can be re-planned.
+def supported_sites(model: Network, input_size: InputSize) -> list[DownsamplingSite]:
+    """Return the sites of a network, or of its trace, that can be re-planned.
 
     Raises:
         ValueError: there is none; the message gives the reasons.
     """
-    return _supported(find_downsampling(model, input_size), type(model).__name__)
-
-
-def _supported(found: Sequence[DownsamplingSite | UnsupportedSite], model_name: str) -> list[DownsamplingSite]:
+    traced = read_model(model, input_size)
+    found = find_sites(traced)
     sites = [site for site in found if isinstance(site, DownsamplingSite)]
     if not sites:
         reasons = "; ".join(f"{site.name}: {site.reason}" for site in found if isinstance(site, UnsupportedSite))
-        raise ValueError(f"{model_name} has no down-sampling to plan" + (f": {reasons}" if reasons else ""))
+        raise ValueError(
+            f"{type(traced.model).__name__} has no down-sampling to plan" + (f": {reasons}" if reasons else "")
+        )
     return sites
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from torch import fx, nn
 from sapool.base.records import DownsamplingSite, UnsupportedSite
 from sapool.networks.operators import Operator, inner_sites, map_sides, module_of, read_operator, samples
 from sapool.networks.recorded import read_model, recorded_sites
-from sapool.networks.traced import InputSize, TracedModel
+from sapool.networks.traced import InputSize, Network, TracedModel
 
 _POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.Upsample)
 _POOL_FUNCTIONS = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.avg_pool2d, F.max_pool2d, F.interpolate)
@@ -20,12 +21,12 @@ _POOL_FUNCTIONS = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.avg_pool2d, F
 Site = DownsamplingSite | UnsupportedSite
 
 
-def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ...]:
+def find_downsampling(model: Network, input_size: InputSize) -> tuple[Site, ...]:
     """Find every place where ``model`` reduces its maps, in execution order.
 
     Args:
-        model: any network; where torch.fx can't trace its code, or part of it, a ``FallbackWarning`` says what is done
-            instead.
+        model: any network, or its trace; where torch.fx can't trace its code, or part of it, a ``FallbackWarning`` says
+            what is done instead.
         input_size: an int (square, 3 channels) or (C, H, W).
 
     Returns:
@@ -40,9 +41,9 @@ def find_downsampling(model: nn.Module, input_size: InputSize) -> tuple[Site, ..
 
 def find_sites(traced: TracedModel) -> tuple[Site, ...]:
     """Find the sites of an already traced model: see :func:`find_downsampling`."""
-    if traced.recorded is not None:
+    if traced.untraceable:
         return recorded_sites(traced)
-    later = post_dominators(traced.module.graph)
+    later = traced.flow.post_dominators()
     found = [site for group in _group(traced) for site in _describe(traced, group, later)]
     names = Counter(site.name for site in found if isinstance(site, DownsamplingSite))
     return tuple(
@@ -58,7 +59,11 @@ def _group(traced: TracedModel) -> list[list[fx.Node]]:
         if not samples(traced, node):
             groups += [[node]] if inner_sites(traced, node) else []
             continue
-        if groups and _sizes(traced, groups[-1][0]) == _sizes(traced, node) and not reaches(groups[-1][0], node):
+        if (
+            groups
+            and _sizes(traced, groups[-1][0]) == _sizes(traced, node)
+            and not traced.flow.reaches(groups[-1][0], node)
+        ):
             groups[-1].append(node)
         else:
             groups.append([node])
@@ -68,36 +73,6 @@ def _group(traced: TracedModel) -> list[list[fx.Node]]:
 def _sizes(traced: TracedModel, node: fx.Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     sides = map_sides(traced, node)
     return ((), ()) if sides is None else (sides[0][2:], sides[1][2:])
-
-
-def reaches(start: fx.Node, goal: fx.Node) -> bool:
-    """Whether a path leads from one node to the other."""
-    seen, stack = {start}, [start]
-    while stack:
-        for user in stack.pop().users:
-            if user is goal:
-                return True
-            if user not in seen:
-                seen.add(user)
-                stack.append(user)
-    return False
-
-
-def post_dominators(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    """Map each node to the nodes that every path from it to the output passes, nearest first, itself included.
-
-    Paths that end nowhere (results that nothing uses) are no paths.
-    """
-    order = list(graph.nodes)
-    position = {node: index for index, node in enumerate(order)}
-    chains: dict[fx.Node, list[fx.Node]] = {}
-    for node in reversed(order):
-        users = [chains[user] for user in node.users if user in chains]
-        if not users and node.op != "output":
-            continue
-        common = set(users[0]).intersection(*users[1:]) if users else set()
-        chains[node] = [node, *sorted(common, key=position.__getitem__)]
-    return chains
 
 
 def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, list[fx.Node]]) -> tuple[Site, ...]:
@@ -120,7 +95,7 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     way_out = meetings[0] if meetings else group[0]
     if meetings:
         way_out = _end_of_block(meetings, block) if block else _end_of_layer(traced, meetings[0])
-    if not meetings or not _is_closed(traced, group, way_out):
+    if not meetings or not is_closed(traced, group, way_out, _sizes(traced, group[0])[0]):
         if len(group) > 1:
             # Branches of several resolutions, which go on side by side: each is a place of its own.
             return tuple(site for node in group for site in _describe(traced, [node], later))
@@ -139,10 +114,16 @@ def _describe(traced: TracedModel, group: list[fx.Node], later: dict[fx.Node, li
     return (site,)
 
 
-def _is_closed(traced: TracedModel, group: list[fx.Node], way_out: fx.Node) -> bool:
-    """Whether on the way nothing of the smaller size joins, unpooled as it would be, and nothing is enlarged again."""
-    inside, after = set(group), traced.shapes[way_out.name][2:]
-    before = _sizes(traced, group[0])[0]
+def is_closed(traced: TracedModel, starts: Sequence[fx.Node], end: fx.Node, before: tuple[int, ...]) -> bool:
+    """Whether on the way to ``end`` nothing of its size joins, unpooled as it would be, or is enlarged again.
+
+    Args:
+        traced: the network.
+        starts: where the ways begin: nodes after which the map is as large as at ``end``.
+        end: a node that every way passes.
+        before: (H, W) of the map that shrank.
+    """
+    inside, after = set(starts), traced.shapes[end.name][2:]
     for node in traced.module.graph.nodes:
         sources = node.all_input_nodes
         if node in inside or not any(source in inside for source in sources):
@@ -151,7 +132,7 @@ def _is_closed(traced: TracedModel, group: list[fx.Node], way_out: fx.Node) -> b
         if any(source not in inside for source in joins) or traced.shapes.get(node.name, ())[2:] == before:
             return False
         inside.add(node)
-        if node is way_out:
+        if node is end:
             break
     return True
 

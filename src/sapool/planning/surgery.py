@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from sapool.layers import has_hooks
 from sapool.networks.containers import keep_attributes, keep_containers, keep_hooks
 from sapool.networks.operators import Operator, samples, with_step
 from sapool.networks.recorded import read_model
-from sapool.networks.traced import InputSizeError, TracedModel, evaluating, example_input, run_shapes
+from sapool.networks.traced import InputSizeError, Network, TracedModel, evaluating, example_input, run_shapes
 from sapool.planning.module_surgery import ModuleChange, Replaced, SiteChange
 from sapool.planning.placement import Place, places_of
 from sapool.planning.plan import check_choices
@@ -64,11 +63,11 @@ class Replacement:
         optimizer.param_groups[0]["params"].extend(added)
 
 
-def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False, *, dry_run: bool = False) -> Replacement:
+def apply_plan(model: Network, plan: PoolingPlan, inplace: bool = False, *, dry_run: bool = False) -> Replacement:
     """Put ``plan`` into ``model``.
 
     Args:
-        model: the network the plan was made for.
+        model: the network the plan was made for, or its trace.
         plan: the plan.
         inplace: share the model's modules instead of copying them; until ``undo()`` the model itself is then changed.
         dry_run: do it all on a copy, and return the model as it is with what would be replaced.
@@ -82,12 +81,12 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False, *, dr
     Raises:
         ValueError: the plan is for another model, changes nothing, or leaves paths that meet with different sizes.
     """
-    target = model if inplace and not dry_run else copy.deepcopy(model)
     for entry in plan.sites:
         check_choices(entry.pool, entry.placement, entry.kwargs)
-    traced, sites = _read(target, plan)
-    kind = _GraphChange if traced.recorded is None else ModuleChange
-    changes = [kind(traced, sites[entry.site], entry, target.training) for entry in plan.sites]
+    original = read_model(model, plan.input_size)
+    traced, sites = _read(original.copied(share_modules=inplace and not dry_run), plan)
+    kind = ModuleChange if traced.untraceable else _GraphChange
+    changes = [kind(traced, sites[entry.site], entry, traced.model.training) for entry in plan.sites]
     if all(change.changes_nothing for change in changes):
         raise ValueError("the plan changes nothing: every site keeps its stride and gets no pool")
     for change in changes:  # all pools first: a pool may stand behind an operator that then goes
@@ -97,25 +96,26 @@ def apply_plan(model: nn.Module, plan: PoolingPlan, inplace: bool = False, *, dr
     def undo() -> nn.Module:
         for change in reversed(changes) if inplace else []:
             change.restore()
-        return model
+        return original.model
 
     try:  # paths that meet must still have one size
-        changed = _finish(traced, target, plan)
+        changed = _finish(traced, plan)
     except InputSizeError as error:
         undo()
         rounded = [s.name for s in sites.values() if any(n % s.reduction for n in s.before)]
         hint = f" (pools round the odd maps of {', '.join(rounded)} down: ceil_mode=True rounds up)" if rounded else ""
-        raise ValueError(f"the plan does not fit {type(model).__name__}: {error}{hint}") from error
-    return Replacement(model if dry_run else changed, replaced, undo, model)
+        raise ValueError(f"the plan does not fit {type(original.model).__name__}: {error}{hint}") from error
+    return Replacement(original.model if dry_run else changed, replaced, undo, original.model)
 
 
-def _finish(traced: TracedModel, model: nn.Module, plan: PoolingPlan) -> nn.Module:
+def _finish(traced: TracedModel, plan: PoolingPlan) -> nn.Module:
     """Return the changed network, once it has run.
 
     Raises:
         InputSizeError: it does not run.
     """
-    if traced.recorded is not None:
+    model = traced.model
+    if traced.untraceable:
         with evaluating(model):
             try:
                 model(example_input(model, plan.input_size))
@@ -137,23 +137,23 @@ def _finish(traced: TracedModel, model: nn.Module, plan: PoolingPlan) -> nn.Modu
 Sites = dict[str, DownsamplingSite]
 
 
-def _read(model: nn.Module, plan: PoolingPlan) -> tuple[TracedModel, Sites]:
-    """Trace ``model``, with every container that has hooks in one piece if that moves no pool."""
+def _sites_by_name(traced: TracedModel) -> Sites:
+    return {site.name: site for site in find_sites(traced) if isinstance(site, DownsamplingSite)}
 
-    def read(whole: list[str]) -> tuple[TracedModel, Sites]:
-        traced = read_model(model, plan.input_size, whole)
-        return traced, {site.name: site for site in find_sites(traced) if isinstance(site, DownsamplingSite)}
 
-    first, sites = read([])
-    _check_belongs(plan, sites, type(model).__name__)
-    best, whole = (first, sites), list[str]()
-    hooked = [] if first.recorded or isinstance(model, fx.GraphModule) else _hooked_containers(model, first)
+def _read(traced: TracedModel, plan: PoolingPlan) -> tuple[TracedModel, Sites]:
+    """Return a trace with its sites; containers that have hooks are traced in one piece if that moves no pool."""
+    model = traced.model
+    best, whole = (traced, _sites_by_name(traced)), list[str]()
+    _check_belongs(plan, best[1], type(model).__name__)
+    hooked = [] if traced.untraceable or isinstance(model, fx.GraphModule) else _hooked_containers(model, traced)
     for names in ([hooked] if len(hooked) > 1 else []) + [[name] for name in hooked]:
         if set(names) <= set(whole):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what can't be traced has been said
-            again = read([*whole, *names])
+            parts_whole = read_model(model, plan.input_size, [*whole, *names])
+        again = parts_whole, _sites_by_name(parts_whole)
         if _same_plan(best, again, plan):
             best, whole = again, [*whole, *names]
     return best

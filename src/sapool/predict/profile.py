@@ -11,7 +11,7 @@ from torch import nn
 
 from sapool.base.arena import ArenaSize
 from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, arena_size, profile_graph, profile_tflite
-from sapool.networks.traced import InputSize, as_input_size, trace
+from sapool.networks.traced import InputSize, Network, TracedModel, as_input_size, trace
 from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 from sapool.passes import PASSES, apply_file_passes, choose_passes
 from sapool.predict.lowering import UnpredictableError, lower
@@ -23,13 +23,13 @@ UNPREDICTABLE = (UntraceableModelError, ShapeDecisionError, UnpredictableError)
 
 
 def profile_memory(
-    model: nn.Module | str | Path, input_size: InputSize | None = None, *, passes: str | Sequence[str] = "all"
+    model: Network | str | Path, input_size: InputSize | None = None, *, passes: str | Sequence[str] = "all"
 ) -> MemoryProfile:
     """Predict the tensor arena of a network, and the other figures that are called its memory.
 
     Args:
-        model: a network, (N, C, H, W) -> anything, predicted as :func:`sapool.export_int8` would write it; or the path
-            of a ``.tflite`` of any origin.
+        model: a network, (N, C, H, W) -> anything, or its trace, predicted as :func:`sapool.export_int8` would write
+            it; or the path of a ``.tflite`` of any origin.
         input_size: of a network: an int (square, 3 channels) or (C, H, W).
         passes: of a network: the export's.
 
@@ -43,7 +43,7 @@ def profile_memory(
         if input_size is not None:
             raise ValueError(f"input_size goes with a network; {model} has its own")
         return profile_tflite(model)
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module | TracedModel):
         raise ValueError(f"model must be a torch.nn.Module or the path of a .tflite, got {type(model).__name__}")
     if input_size is None:
         raise ValueError("profile_memory of a network needs input_size: an int or (channels, height, width)")
@@ -58,7 +58,7 @@ class PredictedGraphs:
     exported: ArenaGraph
 
 
-def predict_graphs(model: nn.Module, input_size: InputSize, *, passes: str | Sequence[str] = "all") -> PredictedGraphs:
+def predict_graphs(model: Network, input_size: InputSize, *, passes: str | Sequence[str] = "all") -> PredictedGraphs:
     """Return the operators that an export of ``model`` at ``input_size`` would have, without exporting.
 
     Raises:
@@ -86,12 +86,12 @@ class PassSaving(ArenaSize):
 
 
 def profile_passes(
-    model: nn.Module, input_size: InputSize, *, passes: str | Sequence[str] = "all"
+    model: Network, input_size: InputSize, *, passes: str | Sequence[str] = "all"
 ) -> tuple[PassSaving, ...]:
     """Predict what each pass of an export saves, one after the other in the order of the export.
 
     Args:
-        model: a network that torch.fx can trace.
+        model: a network that torch.fx can trace, or its trace.
         input_size: an int (square, 3 channels) or (C, H, W).
         passes: the export's.
 
@@ -119,12 +119,12 @@ def profile_passes(
 
 
 def profile_savings(
-    stages: Sequence[tuple[str, nn.Module, InputSize]], *, passes: str | Sequence[str] = "all"
+    stages: Sequence[tuple[str, Network, InputSize]], *, passes: str | Sequence[str] = "all"
 ) -> tuple[PassSaving, ...]:
     """Predict how a saving of memory splits: what changed the network, then exact rewrites, then tiling.
 
     Args:
-        stages: (name, network, input size), the network as it is first; each is predicted without any pass.
+        stages: (name, network or its trace, input size), the network as it is first; each is predicted without a pass.
         passes: what the last one is exported with; all of them but ``tile_prefix`` are "exact rewrites".
 
     Returns:
@@ -135,11 +135,12 @@ def profile_savings(
     """
     chosen = choose_passes(passes)
     untiled = tuple(name for name in chosen if name != "tile_prefix")
-    _, last, size = stages[-1]
-    profiles = [(name, profile_memory(model, side, passes="none")) for name, model, side in stages]
+    traced = [(name, trace(model, size), size) for name, model, size in stages]
+    _, last, size = traced[-1]
+    profiles = [(name, profile_memory(model, side, passes="none")) for name, model, side in traced]
     profiles += [("exact rewrites", profile_memory(last, size, passes=untiled))]
     profiles += [("tiling", profile_memory(last, size, passes=chosen))]
-    return tuple(_saving(name, found) for name, found in profiles)
+    return tuple(_saving(name, profile) for name, profile in profiles)
 
 
 def _saving(name: str, size: ArenaSize) -> PassSaving:

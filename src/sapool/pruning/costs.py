@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from sapool.memory import ArenaGraph, MemoryProfile, macs_of
-from sapool.networks.traced import trace
+from sapool.networks.traced import Network, trace
 from sapool.passes import choose_passes
 from sapool.predict.lowering import lower
 from sapool.predict.pool_forms import deploy_pool
@@ -20,7 +20,7 @@ Size = tuple[int, int, int]
 Passes = str | Sequence[str]
 
 
-def plain_graph(model: nn.Module, size: Size, passes: Passes, memo: dict[Any, Any] | None = None) -> ArenaGraph:
+def plain_graph(model: Network, size: Size, passes: Passes, memo: dict[Any, Any] | None = None) -> ArenaGraph:
     """Return the operators as the converter writes them; the passes on the file (tiling, order) are not applied.
 
     ``memo`` remembers pooling layers from call to call.
@@ -35,7 +35,7 @@ def macs_in(graph: ArenaGraph) -> int:
     return sum(macs_of(graph, operator) for operator in graph.operators)
 
 
-def count_macs(model: nn.Module, size: Size) -> int:
+def count_macs(model: Network, size: Size) -> int:
     """Return the multiply-accumulates of one inference, without any pass of the export."""
     return macs_in(plain_graph(model, size, "none"))
 
@@ -44,7 +44,8 @@ def cost_of(model: nn.Module, size: Size, passes: Passes) -> Cost:
     """Return what a network costs; of one that can't be predicted (torch.fx, deformed patches) only the parameters."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     try:
-        profile, macs = profile_memory(model, size, passes=passes), count_macs(model, size)
+        traced = trace(model, size)
+        profile, macs = profile_memory(traced, size, passes=passes), count_macs(traced, size)
     except UNPREDICTABLE:
         return Cost(parameters)
     arena = (profile.head_bytes, profile.tail_bytes, profile.total_bytes)

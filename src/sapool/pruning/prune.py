@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sapool.base.records import Reporter, SilentReporter
 from sapool.base.suggest import suggest
+from sapool.layers import is_pool
 from sapool.networks.traced import InputSize, as_input_size, example_input
 from sapool.pruning.costs import Passes, Size, cost_of
 from sapool.pruning.groups import ChannelGroups, KeptChannels
@@ -196,7 +197,8 @@ def _suspect(model: nn.Module, kept: KeptChannels) -> str:
     """Name the first module with parameters of its own that is no layer of torch's or ours."""
     for name, module in model.named_modules():
         own = any(True for _ in module.parameters(recurse=False))
-        if own and name not in kept.places and not type(module).__module__.startswith(("torch.nn.", "sapool.layers")):
+        known = is_pool(module) or type(module).__module__.startswith("torch.nn.")
+        if own and name not in kept.places and not known:
             return f" ({name or 'the network itself'}, a {type(module).__name__}, has parameters of its own)"
     return ""
 

@@ -106,7 +106,7 @@ class FileGraph:
         self.refresh()
 
     def remove_unread(self) -> int:
-        """Remove operators whose results nobody reads, again and again; returns how many."""
+        """Remove operators whose results nothing reads, again and again; returns how many."""
         removed = 0
         while unread := [
             place

@@ -16,6 +16,7 @@ from sapool.base.extras import require
 
 IDENTIFIER = b"TFL3"
 _DATA_ALIGNMENT = 16
+_NUMBERS = ("float32", "int8", "uint8", "int16", "int32", "int64", "bool")
 
 
 class TfliteError(SapoolError, ValueError):
@@ -173,12 +174,13 @@ def tensor_info(tensor: Any) -> TensorInfo:
     """
     names = {value: name.lower() for name, value in vars(schema().TensorType).items() if isinstance(value, int)}
     dtype = names.get(tensor.type, "")
-    if dtype not in ("float32", "int8", "uint8", "int16", "int32"):
-        raise TfliteError(f"inputs and outputs must be float32, int8, uint8, int16 or int32, got {dtype}")
+    if dtype not in _NUMBERS:
+        raise TfliteError(f"inputs and outputs must be of type {', '.join(_NUMBERS)}, got {dtype or 'an unknown one'}")
     quantization = tensor.quantization
     scaled = quantization is not None and quantization.scale is not None and len(quantization.scale) == 1
     scale, zero_point = (float(quantization.scale[0]), int(quantization.zeroPoint[0])) if scaled else (0.0, 0)
-    return TensorInfo(tuple(int(n) for n in tensor.shape), dtype, scale, zero_point)
+    shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
+    return TensorInfo(shape, dtype, scale, zero_point)
 
 
 def count_macs(data: bytes) -> int:

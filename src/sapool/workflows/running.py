@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sapool.base.budget import Budget
+from sapool.base.budget import Budget, as_written_today
 from sapool.base.errors import SapoolError
 from sapool.base.files import write_text_atomically
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
@@ -271,6 +271,7 @@ def _check_same(path: Path, wanted: dict[str, Any]) -> None:
         held = json.loads(path.read_text())
     except json.JSONDecodeError:
         raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
+    held = as_written_today(held) if isinstance(held, dict) else held
     different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
     if different:
         key = different[0]

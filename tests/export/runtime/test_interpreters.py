@@ -55,7 +55,7 @@ def test_a_dying_process_is_reported_with_its_signal(
     worker.write_text(
         "import os, sys\nsys.stderr.write('Check failed: divisor != 0\\n')\nsys.stderr.flush()\nos.abort()\n"
     )
-    monkeypatch.setattr("sapool.export.runtime.interpreters._WORKER", worker)
+    monkeypatch.setattr("sapool.export.runtime.process._WORKER", worker)
     with pytest.raises(
         InterpreterError, match=r"model\.tflite: TensorFlow Lite Micro aborts with signal 6: Check failed: divisor"
     ):

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sapool.firmware.packing import pack_conv
-from sapool.firmware.scratch import conv_scratch_bytes
+from sapool.firmware.scratch import conv_scratch_bytes, conv_tile
 from tests.firmware.kernels import oracle
 from tests.firmware.kernels.harness import DSP, Case, agree, array, channels_array, emulate, row_calls
 
@@ -27,6 +27,7 @@ class Conv:
     short: bool = True
     clamp: tuple[int, int] = (-128, 127)
     out_zero: int = -5
+    tile: int = 4
 
 
 SAME = (1, 1, 1, 1)
@@ -41,6 +42,8 @@ ALL = {
     "dilated, not square": Conv((7, 12, 2), 4, (3, 2), dilation=2, padding=(2, 2, 1, 1)),
     "kernel as large as the map": Conv((4, 4, 3), 3, (4, 4)),
     "zero point at the bottom": Conv((2, 8, 8), 6, out_zero=-128),
+    "two pixels at a time": Conv((2, 7, 6), 4, tile=2),
+    "one pixel at a time": Conv((2, 7, 6), 4, tile=1),
     "long requantisation": Conv((3, 9, 6), 7, short=False),
     "long requantisation, clamped": Conv((3, 9, 6), 7, (3, 3), padding=SAME, short=False, clamp=(-20, 90)),
 }
@@ -75,7 +78,7 @@ def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.
     folded = bias - in_zero * weights.reshape(conv.count, -1).sum(1)
     out_width = wanted.shape[1]
     numbers = (width, channels, out_width, conv.count, kernel_h, kernel_w, conv.stride, conv.dilation)
-    more = (conv.padding[2], in_zero, conv.out_zero, *conv.clamp, int(conv.short))
+    more = (conv.padding[2], in_zero, conv.out_zero, *conv.clamp, int(conv.short), conv.tile)
     source = f"""
 #include "sapool_conv.h"
 {array("int8_t", "weights", pack_conv(weights.reshape(conv.count, -1).astype(np.int8)))}
@@ -83,7 +86,11 @@ def make(conv: Conv, seed: int = 0) -> tuple[Case, NDArray[np.int8], NDArray[np.
 static const sapool_conv op = {{weights, channels, {", ".join(map(str, (*numbers, *more)))}}};
 {row_calls("sapool_conv_row", conv, kernel_h, wanted)}
 """
-    return Case(source, wanted.size, conv_scratch_bytes(out_width, depth)), image.astype(np.int8), wanted
+    return (
+        Case(source, wanted.size, conv_scratch_bytes(min(conv.tile, conv_tile(out_width)), depth)),
+        image.astype(np.int8),
+        wanted,
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -38,11 +38,11 @@ def test_bands_of_a_large_map_give_the_same(
     expected = pool(x).detach()
     monkeypatch.setattr(banded, "LARGE_MAP", 0)
     monkeypatch.setattr(banded, "BAND", 1)
-    assert size[0] < 40 or len(banded._cuts(pool, x, 1)) > 6
+    assert size[0] < 40 or len(banded._cuts(size[0], pool.patch_size[0], pool.window, 1, 1)) > 6
     with torch.no_grad():
-        assert banded.worth_bands(pool, x)
+        assert pool.runs_in_bands(x)
         torch.testing.assert_close(pool(x), expected, atol=1e-6, rtol=1e-5)
-    assert not banded.worth_bands(pool, x)  # gradients need the whole map
+    assert not pool.runs_in_bands(x)  # gradients need the whole map
 
 
 @pytest.mark.parametrize("change", ["hook", "training norm", "norm without statistics"])
@@ -51,7 +51,7 @@ def test_bands_are_not_used_where_they_would_show(change: str, monkeypatch: pyte
     pool, x = make(8, 2)
     pool.eval()
     with torch.no_grad():
-        assert banded.worth_bands(pool, x)
+        assert pool.runs_in_bands(x)
         if change == "hook":
             pool.attention.register_forward_hook(lambda m, i, out: out * 0)
         elif change == "training norm":
@@ -59,4 +59,4 @@ def test_bands_are_not_used_where_they_would_show(change: str, monkeypatch: pyte
             pool.restore_norm.train()
         else:
             torch.func.replace_all_batch_norm_modules_(pool)
-        assert not banded.worth_bands(pool, x)
+        assert not pool.runs_in_bands(x)

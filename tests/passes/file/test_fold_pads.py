@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.passes.file.fold_pads import _extra_rows, fold_pads
 from sapool.tflite.file import count_operators, pack, parse
 from tests.memory.handmade import Graph, Op, Tensor, build, constant
@@ -83,7 +84,7 @@ def test_the_padding_goes_into_the_convolution_to_the_bit(name: str) -> None:
     assert fold_pads(model) == 1
     assert "PAD" not in count_operators(pack(model))
     inputs = random_inputs(data, 3)
-    before, after = run_any("before", data, inputs), run_any("after", pack(model), inputs)
+    before, after = run_model("before", data, inputs), run_model("after", pack(model), inputs)
     assert after.same_outputs(before)
     assert len(np.unique(before.outputs[0])) > 20
     assert after.total_bytes < before.total_bytes

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sapool.export import check_parity, export_int8
-from sapool.export.runtime.any_model import random_inputs, run_any
+from sapool.export.runtime.inputs import random_inputs
+from sapool.export.runtime.interpreters import run_model
 from sapool.memory import arena_graph_of, profile_tflite
 from sapool.passes.file.offline_plan import drop_plan, plan_offline, write_plan
 from sapool.tflite.file import pack, parse
@@ -37,7 +38,7 @@ def test_the_interpreter_takes_the_plan_and_computes_the_same() -> None:
     assert plan_offline(model) == 4
     planned = pack(model)
     inputs = random_inputs(data, 4)
-    before, after = run_any("before", data, inputs), run_any("after", planned, inputs)
+    before, after = run_model("before", data, inputs), run_model("after", planned, inputs)
     assert before.head_bytes == profile_tflite(data).head_bytes >= 128 + 2 * 1024
     assert after.head_bytes == profile_tflite(planned).head_bytes < 128 + 2 * 1024
     assert after.tail_bytes == before.tail_bytes
@@ -54,7 +55,7 @@ def test_an_exported_network_needs_less_and_agrees_with_litert(tmp_path: Path) -
     assert plan_offline(model) > 0
     out.write_bytes(pack(model))
     inputs = random_inputs(data, 4)
-    before, after = run_any("greedy", data, inputs), run_any("planned", out.read_bytes(), inputs)
+    before, after = run_model("greedy", data, inputs), run_model("planned", out.read_bytes(), inputs)
     assert after.head_bytes == profile_tflite(out).head_bytes < before.head_bytes
     assert after.same_outputs(before)
     assert check_parity(out, images()).max_steps == check_parity(path, images()).max_steps

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sapool.passes.file.query_chunks import MOST_JOINED, chunk_queries
+from sapool.base.tflm_limits import MOST_JOINED
+from sapool.passes.file.query_chunks import chunk_queries
 from sapool.passes.file.tidy import tidy_graph
 from sapool.tflite.file import pack, parse
 from tests.memory.handmade import Graph, Op, Tensor, build

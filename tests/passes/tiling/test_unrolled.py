@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sapool.passes.tiling.unrolled import MOST_JOINED
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.tflite.file import operator_names
 from tests.passes.tiling.networks import tiled
 from tests.passes.tiling.small_files import SmallFile

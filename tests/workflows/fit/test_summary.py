@@ -32,9 +32,9 @@ def test_a_fit_writes_what_it_promises(finished: Path) -> None:
         assert run.parity_steps <= running.PARITY_LIMIT_STEPS
         assert run.parity_images == 16
         header = (finished / pool / "model.h").read_text()
-        reserve = re.search(r"#define SAPOOL_ARENA_BYTES (\d+)", header)
+        reserve = re.search(r"#define SAPOOL_ARENA_BYTES_64BIT (\d+)", header)
         assert reserve
-        assert int(reserve[1]) >= run.total_bytes
+        assert int(reserve[1]) >= run.arena_bytes
         assert f"sapool_model_len = {run.flash_bytes};" in header
         assert {"torch", "tflite-micro", "commit", "device"} <= run.environment.keys()
         assert run.config["seed"] == 0

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from sapool.base.tflm_limits import MOST_KEYS
+
 Severity = Literal["error", "warning"]
 
 
@@ -27,7 +29,7 @@ class HealthLimits:
     """
 
     softmax_error: float = 0.05
-    softmax_keys: int = 256
+    softmax_keys: int = MOST_KEYS
     divisor_steps: int = 8
     saturated_share: float = 0.01
     piled_share: float = 0.05

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.tflite.file import operator_names, pack, parse, schema
 
-SOFTMAX_KEY_LIMIT = 256  # an int8 soft-max's output has steps of 1/256: more equal keys than that round to zero
 _NUMBERED = (
     re.compile(r"Node \S+ \(number (\d+)f?\) failed to"),  # TFLM
     re.compile(r"Node number (\d+) \([^)]*\) failed to"),  # LiteRT
@@ -52,8 +52,11 @@ def find_culprit(data: bytes, said: str, fails: Callable[[bytes], bool]) -> Culp
     if index is None:
         return None
     op = model.subgraphs[0].operators[index]
-    tensor = model.subgraphs[0].tensors[op.outputs[0]].name if len(op.outputs) else b""
-    return Culprit(index, kinds[index], (tensor or b"").decode(), _known_cause(model, kinds[index], op, said))
+    outputs = [] if op.outputs is None else op.outputs
+    tensor = model.subgraphs[0].tensors[outputs[0]].name if len(outputs) else b""
+    return Culprit(
+        index, kinds[index], (tensor or b"").decode(errors="replace"), _known_cause(model, kinds[index], op, said)
+    )
 
 
 def truncate(data: bytes, count: int) -> bytes:
@@ -64,7 +67,8 @@ def truncate(data: bytes, count: int) -> bytes:
     model = parse(data)
     graph = model.subgraphs[0]
     graph.operators = graph.operators[:count]
-    graph.outputs = list(graph.operators[-1].outputs[:1]) if count else list(graph.inputs[:1])
+    made = graph.operators[-1].outputs if count else graph.inputs
+    graph.outputs = [] if made is None else list(made[:1])
     model.signatureDefs = []
     return pack(model)
 
@@ -99,13 +103,14 @@ def _known_cause(model: Any, kind: str, op: Any, said: str) -> str:
         return "this interpreter has no such operator: build the network without it"
     if "zero_point was not true" in said:
         return "its int8 divisor reaches zero: export the pooling as a soft-max inside the window"
-    first = model.subgraphs[0].tensors[op.inputs[0]] if len(op.inputs) and op.inputs[0] >= 0 else None
+    inputs = [] if op.inputs is None else op.inputs
+    first = model.subgraphs[0].tensors[inputs[0]] if len(inputs) and inputs[0] >= 0 else None
     if said or kind != "SOFTMAX" or first is None or first.type != schema().TensorType.INT8:
         return ""
     keys = int(first.shape[-1])
-    if keys <= SOFTMAX_KEY_LIMIT:
+    if keys <= MOST_KEYS:
         return ""
-    return f"its rows have {keys} keys, int8 soft-max can bear {SOFTMAX_KEY_LIMIT}: lower max_keys"
+    return f"its rows have {keys} keys, int8 soft-max can bear {MOST_KEYS}: lower max_keys"
 
 
 def one_operator(kind: str) -> bytes:

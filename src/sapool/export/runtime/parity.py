@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sapool.export.runtime.interpreters import Engine, run_interpreter
+from sapool.export.runtime.interpreters import run_interpreter
+from sapool.export.runtime.process import Engine
 from sapool.tflite.file import TensorInfo, input_output, load_tflite
 
 

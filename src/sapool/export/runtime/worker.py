@@ -1,133 +1,190 @@
-"""Runs one ``.tflite`` on one interpreter, in a process of its own because either may abort it.
+"""Runs one ``.tflite`` on one interpreter, in a process of its own because either may abort it, or never end.
 
-Usage: worker.py tflm|litert|trace|time|probe MODEL ARENA_BYTES INPUTS.npy OUTPUTS.npy
+Usage: worker.py FOLDER. ``job.json`` there says what to do (see :class:`sapool.export.runtime.process.Job`),
+``model.tflite`` and ``inputs.npz`` (one array an input of the model, a run a row) what with; ``outputs.npz`` gets one
+array an output likewise. What an interpreter says comes on standard error.
 
-tflm: run it; the allocator reports on standard error. litert: run it. trace: run it on LiteRT and save the tensors that
-``wanted.npy`` lists, beside OUTPUTS.npy, as one ``.npz`` an input. time: run it on LiteRT's fast kernels and save the
-seconds that every inference took. probe: load each ``.tflite`` of the folder MODEL on
-TFLM; its complaints come on standard error, each file's under its name.
+Nothing but what stands in a process of its own can stop an interpreter: a timer that ends the process, set anew for
+every inference, a limit on its memory and on the files it writes, and a signal that the parent's death sends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import json
 import os
+import resource
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+LOADED = "@loaded"
+PROBE = "@probe "
 _PROBE_ARENA_BYTES = 1 << 16
+_PR_SET_PDEATHSIG = 1
+_WARM_UP = 3
+
+Arrays = Sequence[Any]
 
 
-def run_tflm(model: bytes, arena_bytes: int, inputs: Any) -> list[Any]:
-    """Return TensorFlow Lite Micro's outputs, one invocation an input (N, ...)."""
+def die_with(parent: int) -> None:
+    """End when the parent does, even if it was killed and could tell nobody."""
+    with contextlib.suppress(OSError, AttributeError):  # no Linux: the timer alone ends us
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def limit(job: dict[str, Any]) -> None:
+    """Bound this process; a crash leaves no image of its memory."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    bounds = (
+        (resource.RLIMIT_AS, job["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, job["memory_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, most in bounds:
+        with contextlib.suppress(OSError, ValueError):  # some systems have no such limit
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def set_timer(job: dict[str, Any]) -> None:
+    """Give the next step its time; the system ends the process when it is over, whatever code it is in."""
+    signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+
+
+def loaded() -> None:
+    """Say that the interpreter has taken the model: what fails now depends on the inputs."""
+    sys.stderr.write(LOADED + "\n")
+    sys.stderr.flush()
+
+
+def run_tflm(folder: Path, job: dict[str, Any], inputs: Arrays) -> list[list[Any]]:
+    """Return what TensorFlow Lite Micro makes of every run; the allocator reports on standard error."""
     from tflite_micro import runtime
 
-    interpreter = runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
+    interpreter = runtime.Interpreter.from_bytes((folder / "model.tflite").read_bytes(), arena_size=job["arena_bytes"])
+    loaded()
     results = []
-    for sample in inputs:
-        interpreter.set_input(sample[None], 0)
+    for run in range(job["runs"]):
+        set_timer(job)
+        for place, values in enumerate(inputs):
+            interpreter.set_input(values[run], place)
         interpreter.invoke()
-        results.append(interpreter.get_output(0).copy())
+        results.append([interpreter.get_output(place).copy() for place in range(job["outputs"])])
     interpreter.print_allocations()
     return results
 
 
-def run_litert(model: bytes, inputs: Any) -> list[Any]:
+def run_litert(folder: Path, job: dict[str, Any], inputs: Arrays) -> list[list[Any]]:
     """Return the outputs of LiteRT's reference kernels: they round as the micro-controller's do.
 
     The optimised kernels and the default delegate differ from TFLM by up to three steps.
     """
-    interpreter = _reference(model, preserve=False)
-    result = interpreter.get_output_details()[0]["index"]
-    return [interpreter.get_tensor(result) for _ in _invocations(interpreter, inputs)]
+    interpreter = _litert(folder, reference=True, preserve=False)
+    places = [detail["index"] for detail in interpreter.get_output_details()]
+    return [[interpreter.get_tensor(place) for place in places] for _ in _invocations(interpreter, job, inputs)]
 
 
-def trace_litert(model: bytes, inputs: Any, folder: Path) -> None:
-    """Save the tensors that ``wanted.npy`` in ``folder`` lists, of every input, as ``0.npz``, ``1.npz``, ..."""
-    wanted = np.load(folder / "wanted.npy")
-    interpreter = _reference(model, preserve=True)
-    for number in _invocations(interpreter, inputs):
+def trace_litert(folder: Path, job: dict[str, Any], inputs: Arrays) -> list[list[Any]]:
+    """Save the tensors that the job wants, of every run, as ``0.npz``, ``1.npz``, ..."""
+    interpreter = _litert(folder, reference=True, preserve=True)
+    for number in _invocations(interpreter, job, inputs):
         held: dict[str, Any] = {}
-        for index in wanted:
+        for index in job["wanted"]:
             with contextlib.suppress(ValueError):  # what a loop makes has no memory of its own in LiteRT
-                held[str(index)] = interpreter.get_tensor(int(index))
+                held[str(index)] = interpreter.get_tensor(index)
         np.savez(folder / f"{number}.npz", **held)
+    return []
 
 
-def time_litert(model: bytes, inputs: Any) -> list[Any]:
+def time_litert(folder: Path, job: dict[str, Any], inputs: Arrays) -> list[list[Any]]:
     """Return the seconds of every inference on LiteRT's optimised kernels, one thread; the first three warm up."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    place = interpreter.get_input_details()[0]["index"]
-    seconds = []
-    for sample in inputs:
-        interpreter.set_tensor(place, sample[None])
-        start = time.perf_counter()
-        interpreter.invoke()
-        seconds.append(np.array([time.perf_counter() - start]))
-    return seconds[3:]
+    interpreter = _litert(folder, reference=False, preserve=False)
+    starts: list[float] = []
+    seconds = [[np.array(time.perf_counter() - starts[-1])] for _ in _invocations(interpreter, job, inputs, starts)]
+    return seconds[_WARM_UP:]
 
 
-def _reference(model: bytes, preserve: bool) -> Any:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=model,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        experimental_preserve_all_tensors=preserve,
-        num_threads=1,
-    )
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def _invocations(interpreter: Any, inputs: Any) -> Iterator[int]:
-    """Run the model on each input; yields its number while the tensors are there to read."""
-    place = interpreter.get_input_details()[0]["index"]
-    for number, sample in enumerate(inputs):
-        interpreter.set_tensor(place, sample[None])
-        interpreter.invoke()
-        yield number
-
-
-def probe_tflm(folder: Path) -> None:
-    """Load every ``.tflite`` of a folder on TFLM, each in a fork: one without its options may end the process."""
+def probe_tflm(folder: Path, job: dict[str, Any], inputs: Arrays) -> list[list[Any]]:
+    """Load every numbered ``.tflite`` on TFLM, each in a fork: one without its options may end the process."""
     from tflite_micro import runtime
 
-    for path in sorted(folder.glob("*.tflite")):
-        sys.stderr.write(f"@probe {path.stem}\n")
+    for path in sorted(folder.glob("probe-*.tflite")):
+        sys.stderr.write(f"{PROBE}{path.stem.removeprefix('probe-')}\n")
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
+            set_timer(job)  # a fork has none
             try:
                 runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=_PROBE_ARENA_BYTES)
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
+        set_timer(job)
+    return []
 
 
-def main(engine: str, model: str, arena_bytes: str, inputs: str, outputs: str) -> None:
-    """Run the model on every input and save the outputs."""
-    if engine == "probe":
-        probe_tflm(Path(model))
-        return
-    data, batch = Path(model).read_bytes(), np.load(inputs)
-    if engine == "trace":
-        trace_litert(data, batch, Path(outputs).parent)
-        return
-    if engine == "tflm":
-        results = run_tflm(data, int(arena_bytes), batch)
-    else:
-        results = time_litert(data, batch) if engine == "time" else run_litert(data, batch)
-    np.save(outputs, np.concatenate(results))
+def _litert(folder: Path, *, reference: bool, preserve: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    options: dict[str, Any] = {"experimental_op_resolver_type": OpResolverType.BUILTIN_REF} if reference else {}
+    interpreter = Interpreter(
+        model_content=(folder / "model.tflite").read_bytes(),
+        experimental_preserve_all_tensors=preserve,
+        num_threads=1,
+        **options,
+    )
+    interpreter.allocate_tensors()
+    loaded()
+    return interpreter
+
+
+def _invocations(
+    interpreter: Any, job: dict[str, Any], inputs: Arrays, starts: list[float] | None = None
+) -> Iterator[int]:
+    """Run the model on each run's inputs; yields its number while the tensors are there to read."""
+    places = [detail["index"] for detail in interpreter.get_input_details()]
+    for run in range(job["runs"]):
+        set_timer(job)
+        for place, values in zip(places, inputs, strict=True):
+            interpreter.set_tensor(place, values[run])
+        if starts is not None:
+            starts.append(time.perf_counter())
+        interpreter.invoke()
+        yield run
+
+
+TASKS: dict[str, Callable[[Path, dict[str, Any], Arrays], list[list[Any]]]] = {
+    "tflm": run_tflm,
+    "litert": run_litert,
+    "trace": trace_litert,
+    "time": time_litert,
+    "probe": probe_tflm,
+}
+
+
+def main(folder_name: str) -> None:
+    """Do the job of a folder."""
+    folder = Path(folder_name)
+    job = json.loads((folder / "job.json").read_text())
+    die_with(job["parent"])
+    limit(job)
+    set_timer(job)
+    with np.load(folder / "inputs.npz") as held:
+        inputs = [held[f"arr_{place}"] for place in range(len(held.files))]
+    results = TASKS[job["task"]](folder, job, inputs)
+    set_timer(job)
+    np.savez(folder / "outputs.npz", *(np.stack(made) for made in zip(*results, strict=True)))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

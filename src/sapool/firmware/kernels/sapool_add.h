@@ -15,19 +15,34 @@ typedef struct {
   uint8_t a_shift, b_shift, out_shift;
 } sapool_add;
 
+/* At most 255 * 2^20 goes in, and no multiplier of an input is above one half: the short forms are exact. */
+static inline int32_t sapool_add_scaled(int32_t value, int32_t multiplier, int32_t shift) {
+  return sapool_divide_short(sapool_high_mul_short(value * (INT32_C(1) << 20), multiplier), shift);
+}
+
+static inline int8_t sapool_add_end(const sapool_add *op, int32_t sum) {
+  const int32_t scaled = sapool_divide_short(sapool_high_mul_short(sum, op->out_multiplier), op->out_shift);
+  return (int8_t)sapool_clamp(scaled + op->out_zero, op->act_min, op->act_max);
+}
+
 /* out may be a. */
-SAPOOL_KERNEL void sapool_add_row(const sapool_add *op, const int8_t *a, const int8_t *b, int8_t *out) {
+SAPOOL_KERNEL void sapool_add_row(const sapool_add *layer, const int8_t *a, const int8_t *b, int8_t *out) {
+  const sapool_add op = *layer; /* what is written to out cannot change a copy */
   uint32_t i = 0;
-  while (i < op->count) {
-    for (int32_t p = 0; p < op->period; p++) {
-      const int32_t right = sapool_divide_by_power(
-          sapool_high_mul((b[p] - op->b_zero) * (INT32_C(1) << 20), op->b_multiplier), op->b_shift);
-      for (int32_t r = 0; r < op->inner; r++, i++) {
-        const int32_t left = sapool_divide_by_power(
-            sapool_high_mul((a[i] - op->a_zero) * (INT32_C(1) << 20), op->a_multiplier), op->a_shift);
-        const int32_t sum =
-            sapool_divide_by_power(sapool_high_mul(left + right, op->out_multiplier), op->out_shift) + op->out_zero;
-        out[i] = (int8_t)sapool_clamp(sum, op->act_min, op->act_max);
+  if (op.inner == 1) {
+    while (i < op.count) {
+      for (uint32_t p = 0; p < op.period; p++, i++) {
+        const int32_t right = sapool_add_scaled(b[p] - op.b_zero, op.b_multiplier, op.b_shift);
+        out[i] = sapool_add_end(&op, right + sapool_add_scaled(a[i] - op.a_zero, op.a_multiplier, op.a_shift));
+      }
+    }
+    return;
+  }
+  while (i < op.count) {
+    for (uint32_t p = 0; p < op.period; p++) {
+      const int32_t right = sapool_add_scaled(b[p] - op.b_zero, op.b_multiplier, op.b_shift);
+      for (uint32_t r = 0; r < op.inner; r++, i++) {
+        out[i] = sapool_add_end(&op, right + sapool_add_scaled(a[i] - op.a_zero, op.a_multiplier, op.a_shift));
       }
     }
   }

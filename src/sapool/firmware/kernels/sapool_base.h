@@ -20,6 +20,13 @@
 #define SAPOOL_ALIGNED
 #endif
 
+/* Plain C beside the DSP instructions is for what they leave over: small rather than fast. */
+#if SAPOOL_USE_DSP
+#define SAPOOL_REST static __attribute__((noinline, cold))
+#else
+#define SAPOOL_REST static
+#endif
+
 #if defined(__GNUC__)
 #define SAPOOL_KERNEL static __attribute__((noinline))
 #else
@@ -41,6 +48,73 @@ typedef struct {
   int32_t from0, from1, from2, from3;
   int32_t to0, to1, to2, to3;
 } sapool_piece;
+
+/* The DSP instructions of Cortex-M4, M7, M33 and M55, where the program is built for such a core. */
+#if SAPOOL_USE_DSP
+typedef uint32_t __attribute__((may_alias, aligned(1))) sapool_word_anywhere;
+typedef uint32_t __attribute__((may_alias)) sapool_word;
+
+static inline uint32_t sapool_load_word(const int8_t *from) {
+  return *(const sapool_word_anywhere *)(const void *)from;
+}
+
+static inline void sapool_store_word(int16_t *to, uint32_t word) {
+  *(sapool_word *)(void *)to = word;
+}
+
+/* Bytes 0 and 2, 1 and 3, as two int16. */
+static inline uint32_t sapool_widen_even(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(word));
+  return result;
+}
+
+static inline uint32_t sapool_widen_odd(uint32_t word) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/* Both int16 of a less those of b. */
+static inline uint32_t sapool_subtract_pairs(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("ssub16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+/* The products of both int16, added to a sum. */
+static inline int32_t sapool_add_products(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+/* Bytes 0 and 2, 1 and 3, added to two int16. */
+static inline uint32_t sapool_add_even(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
+static inline uint32_t sapool_add_odd(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
+/* The lower halves of both, the upper halves of both: the first's comes first. */
+static inline uint32_t sapool_pack_bottom(uint32_t first, uint32_t second) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(first), "r"(second));
+  return result;
+}
+
+static inline uint32_t sapool_pack_top(uint32_t first, uint32_t second) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(second), "r"(first));
+  return result;
+}
+#endif
 
 static inline int32_t sapool_clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : (value > high ? high : value);
@@ -70,50 +144,27 @@ static inline int32_t sapool_requantize(int32_t value, int32_t multiplier, int32
   return sapool_high_mul((int32_t)((uint32_t)value << -shift), multiplier);
 }
 
-/* The same where |value| < 2^30 and shift >= 1 are proven: the shortest form of both roundings. */
+/* sapool_high_mul where |a| < 2^30 is proven. */
+static inline int32_t sapool_high_mul_short(int32_t a, int32_t b) {
+#if SAPOOL_USE_DSP
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a * 2), "r"(b));
+  return result;
+#else
+  return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
+#endif
+}
+
+/* sapool_divide_by_power where |value| < 2^30 is proven; exponent 0 to 30. */
+static inline int32_t sapool_divide_short(int32_t value, int32_t exponent) {
+  const int32_t half = (int32_t)((UINT32_C(1) << exponent) >> 1), down = exponent > 0 ? -1 : 0;
+  return (value + ((value >> 31) & down) + half) >> exponent;
+}
+
+/* sapool_requantize where |value| < 2^30 and shift >= 1 are proven: the shortest form of both roundings. */
 static inline int32_t sapool_requantize_short(int32_t value, int32_t multiplier, int32_t shift) {
-  const int32_t product = (int32_t)(((int64_t)value * (int64_t)multiplier + (INT64_C(1) << 30)) >> 31);
+  const int32_t product = sapool_high_mul_short(value, multiplier);
   return (product + (product >> 31) + (INT32_C(1) << (shift - 1))) >> shift;
 }
-
-/* The DSP instructions of Cortex-M4, M7, M33 and M55, where the program is built for such a core. */
-#if SAPOOL_USE_DSP
-typedef uint32_t __attribute__((may_alias, aligned(1))) sapool_word_anywhere;
-typedef uint32_t __attribute__((may_alias)) sapool_word;
-
-static inline uint32_t sapool_load_word(const int8_t *from) {
-  return *(const sapool_word_anywhere *)(const void *)from;
-}
-
-static inline void sapool_store_word(int16_t *to, uint32_t word) {
-  *(sapool_word *)(void *)to = word;
-}
-
-/* Bytes 0 and 2, 1 and 3, as two int16. */
-static inline uint32_t sapool_widen_even(uint32_t word) {
-  uint32_t result;
-  __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(word));
-  return result;
-}
-
-static inline uint32_t sapool_widen_odd(uint32_t word) {
-  uint32_t result;
-  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
-  return result;
-}
-
-/* The lower halves of both, the upper halves of both: the first's comes first. */
-static inline uint32_t sapool_pack_bottom(uint32_t first, uint32_t second) {
-  uint32_t result;
-  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(first), "r"(second));
-  return result;
-}
-
-static inline uint32_t sapool_pack_top(uint32_t first, uint32_t second) {
-  uint32_t result;
-  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(second), "r"(first));
-  return result;
-}
-#endif
 
 #endif

@@ -17,6 +17,7 @@ typedef struct {
   int16_t pad_left;
   int8_t in_zero, out_zero, act_min, act_max;
   uint8_t short_requant;
+  uint8_t tile; /* pixels that are gathered at once: 1, 2 or 4 */
 } sapool_conv;
 
 /* Where value k of a pixel lies among the gathered: two of each pixel side by side. */
@@ -86,7 +87,7 @@ static inline int8_t sapool_finish(const sapool_conv *op, const sapool_channel *
 }
 
 /* The channels from `first` on, of `pixels` gathered pixels: what has no faster way. */
-static void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t first,
+SAPOOL_REST void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t first,
                               int32_t steps, int8_t *out) {
   const int32_t out_channels = op->out_channels;
   for (int32_t n = first; n < out_channels; n += 2) {
@@ -108,6 +109,7 @@ static void sapool_conv_plain(const sapool_conv *op, const int16_t *gathered, in
   }
 }
 
+#if !SAPOOL_USE_DSP
 /* The same of four pixels: each weight is loaded once for them. */
 static void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int32_t steps, int8_t *out) {
   const int32_t out_channels = op->out_channels;
@@ -136,6 +138,7 @@ static void sapool_conv_four(const sapool_conv *op, const int16_t *gathered, int
   }
   sapool_conv_plain(op, gathered, 4, n, steps, out);
 }
+#endif
 
 static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int32_t pixels, int32_t steps,
                              int8_t *out) {
@@ -163,20 +166,22 @@ static void sapool_conv_tile(const sapool_conv *op, const int16_t *gathered, int
     }
     return;
   }
-#endif
+#else
   if (pixels == 4) {
     sapool_conv_four(op, gathered, steps, out);
-  } else {
-    sapool_conv_plain(op, gathered, pixels, 0, steps, out);
+    return;
   }
+#endif
+  sapool_conv_plain(op, gathered, pixels, 0, steps, out);
 }
 
-/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 2 * min(4, out_width) * K bytes. */
+/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 2 * tile * K bytes. */
 SAPOOL_KERNEL void sapool_conv_row(const sapool_conv *op, const int8_t *const *rows, int8_t *out, int16_t *scratch) {
   const int32_t steps = (op->kernel_h * op->kernel_w * op->in_channels + 1) >> 1;
   int32_t x = 0;
   while (x < op->out_width) {
-    const int32_t rest = op->out_width - x, pixels = rest >= 4 ? 4 : (rest >= 2 ? 2 : 1);
+    const int32_t rest = op->out_width - x, most = rest < op->tile ? rest : op->tile;
+    const int32_t pixels = most >= 4 ? 4 : (most >= 2 ? 2 : 1);
     for (int32_t p = 0; p < pixels; p++) {
       sapool_gather(op, rows, x + p, scratch + 2 * p, pixels);
     }

@@ -17,10 +17,13 @@ typedef struct {
   int16_t pad_left;
   int8_t in_zero, out_zero, act_min, act_max;
   uint8_t short_requant;
+  uint8_t tile; /* pairs of columns that the scratch holds of four channels, 48 bytes each: at least 2; 0: no scratch */
 } sapool_depthwise;
 
-/* Pairs of columns that the scratch holds of four channels at once, 48 bytes each. */
-#define SAPOOL_COLUMN_PAIRS 17
+/* Whether the weights lie by channel. */
+static inline int sapool_is_3x3(const sapool_depthwise *op) {
+  return op->kernel_h == 3 && op->kernel_w == 3 && op->dilation_w == 1 && op->multiplier == 1;
+}
 
 static inline int8_t sapool_depthwise_end(const sapool_depthwise *op, const sapool_channel *channel, int32_t sum) {
   const int32_t scaled = op->short_requant ? sapool_requantize_short(sum, channel->multiplier, channel->shift)
@@ -29,55 +32,27 @@ static inline int8_t sapool_depthwise_end(const sapool_depthwise *op, const sapo
 }
 
 /* Any kernel, a tap at a time. */
-static void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+SAPOOL_REST void sapool_depthwise_any(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+  static const uint8_t order[9] = {0, 1, 4, 2, 3, 6, 5, 7, 8};
   const int32_t in_channels = op->in_channels, multiplier = op->multiplier, channels = in_channels * multiplier;
+  const int packed = sapool_is_3x3(op);
   for (int32_t x = 0; x < op->out_width; x++) {
     const int32_t left = x * op->stride_w - op->pad_left;
     const sapool_channel *channel = op->channels;
     for (int32_t c = 0; c < in_channels; c++) {
       for (int32_t m = 0; m < multiplier; m++, channel++) {
-        const int8_t *weight = op->weights + c * multiplier + m;
-        int32_t sum = channel->bias;
+        const int8_t *weight = packed ? op->weights + 9 * c : op->weights + c * multiplier + m;
+        int32_t sum = channel->bias, tap = 0;
         for (int32_t ky = 0; ky < op->kernel_h; ky++) {
           int32_t at = left;
-          for (int32_t kx = 0; kx < op->kernel_w; kx++, weight += channels, at += op->dilation_w) {
+          for (int32_t kx = 0; kx < op->kernel_w; kx++, at += op->dilation_w, tap++) {
             const int inside = rows[ky] != NULL && at >= 0 && at < op->in_width;
-            sum += (inside ? rows[ky][at * in_channels + c] : op->in_zero) * *weight;
+            const int32_t value = inside ? rows[ky][at * in_channels + c] : op->in_zero;
+            sum += value * weight[packed ? order[tap] : tap * channels];
           }
         }
         *out++ = sapool_depthwise_end(op, channel, sum);
       }
-    }
-  }
-}
-
-static inline int32_t sapool_tap(const sapool_depthwise *op, const int8_t *row, int32_t at, int32_t c) {
-  return row != NULL && at >= 0 && at < op->in_width ? row[at * op->in_channels + c] : op->in_zero;
-}
-
-/* 3 x 3, the channels from `first` on. */
-static void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
-  const int32_t channels = op->in_channels;
-  const int8_t *top = rows[0], *middle = rows[1], *bottom = rows[2];
-  for (int32_t x = 0; x < op->out_width; x++) {
-    const int32_t left = x * op->stride_w - op->pad_left;
-    const int inside = top != NULL && middle != NULL && bottom != NULL && left >= 0 && left + 2 < op->in_width;
-    const int32_t a = left * channels, b = a + channels, d = b + channels;
-    const int8_t *w = op->weights;
-    for (int32_t c = 0; c < channels; c++, w += 9) {
-      int32_t sum = op->channels[c].bias;
-      if (inside) {
-        sum += top[a + c] * w[0] + top[b + c] * w[1] + top[d + c] * w[4];
-        sum += middle[a + c] * w[2] + middle[b + c] * w[3] + middle[d + c] * w[6];
-        sum += bottom[a + c] * w[5] + bottom[b + c] * w[7] + bottom[d + c] * w[8];
-      } else {
-        sum += sapool_tap(op, top, left, c) * w[0] + sapool_tap(op, top, left + 1, c) * w[1];
-        sum += sapool_tap(op, top, left + 2, c) * w[4] + sapool_tap(op, middle, left, c) * w[2];
-        sum += sapool_tap(op, middle, left + 1, c) * w[3] + sapool_tap(op, middle, left + 2, c) * w[6];
-        sum += sapool_tap(op, bottom, left, c) * w[5] + sapool_tap(op, bottom, left + 1, c) * w[7];
-        sum += sapool_tap(op, bottom, left + 2, c) * w[8];
-      }
-      *out++ = sapool_depthwise_end(op, op->channels + c, sum);
     }
   }
 }
@@ -154,7 +129,7 @@ static void sapool_spread(const sapool_depthwise *op, const int8_t *const *rows,
 
 static void sapool_depthwise_columns(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out,
                                      uint32_t *pairs) {
-  const int32_t channels = op->in_channels, stride = op->stride_w, most = (SAPOOL_COLUMN_PAIRS - 1) * 2 / stride;
+  const int32_t channels = op->in_channels, stride = op->stride_w, most = (op->tile - 1) * 2 / stride;
   sapool_columns columns;
   columns.pairs = pairs;
   columns.stride = channels;
@@ -176,25 +151,56 @@ static void sapool_depthwise_columns(const sapool_depthwise *op, const int8_t *c
     }
   }
 }
+#else
+static inline int32_t sapool_tap(const sapool_depthwise *op, const int8_t *row, int32_t at, int32_t c) {
+  return row != NULL && at >= 0 && at < op->in_width ? row[at * op->in_channels + c] : op->in_zero;
+}
+
+/* 3 x 3. */
+static void sapool_depthwise_3x3(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out) {
+  const int32_t channels = op->in_channels;
+  const int8_t *top = rows[0], *middle = rows[1], *bottom = rows[2];
+  for (int32_t x = 0; x < op->out_width; x++) {
+    const int32_t left = x * op->stride_w - op->pad_left;
+    const int inside = top != NULL && middle != NULL && bottom != NULL && left >= 0 && left + 2 < op->in_width;
+    const int32_t a = left * channels, b = a + channels, d = b + channels;
+    const int8_t *w = op->weights;
+    for (int32_t c = 0; c < channels; c++, w += 9) {
+      int32_t sum = op->channels[c].bias;
+      if (inside) {
+        sum += top[a + c] * w[0] + top[b + c] * w[1] + top[d + c] * w[4];
+        sum += middle[a + c] * w[2] + middle[b + c] * w[3] + middle[d + c] * w[6];
+        sum += bottom[a + c] * w[5] + bottom[b + c] * w[7] + bottom[d + c] * w[8];
+      } else {
+        sum += sapool_tap(op, top, left, c) * w[0] + sapool_tap(op, top, left + 1, c) * w[1];
+        sum += sapool_tap(op, top, left + 2, c) * w[4] + sapool_tap(op, middle, left, c) * w[2];
+        sum += sapool_tap(op, middle, left + 1, c) * w[3] + sapool_tap(op, middle, left + 2, c) * w[6];
+        sum += sapool_tap(op, bottom, left, c) * w[5] + sapool_tap(op, bottom, left + 1, c) * w[7];
+        sum += sapool_tap(op, bottom, left + 2, c) * w[8];
+      }
+      *out++ = sapool_depthwise_end(op, op->channels + c, sum);
+    }
+  }
+}
 #endif
 
-/* rows: kernel_h of them, NULL where one lies in the padding; scratch: of 3 x 3 kernels, 48 bytes for each pair of
- * columns, SAPOOL_COLUMN_PAIRS of them at most. */
+/* rows: kernel_h of them, NULL where one lies in the padding; scratch: 48 * tile bytes. */
 SAPOOL_KERNEL void sapool_depthwise_row(const sapool_depthwise *op, const int8_t *const *rows, int8_t *out,
                                         int16_t *scratch) {
-  if (op->kernel_h != 3 || op->kernel_w != 3 || op->dilation_w != 1 || op->multiplier != 1) {
-    sapool_depthwise_any(op, rows, out);
-    return;
-  }
 #if SAPOOL_USE_DSP
-  if (op->short_requant && op->act_min == -128 && op->act_max == 127 && op->in_channels >= 4 && op->stride_w <= 2 &&
-      (rows[0] != NULL || rows[1] != NULL || rows[2] != NULL)) {
+  if (sapool_is_3x3(op) && op->short_requant && op->act_min == -128 && op->act_max == 127 && op->in_channels >= 4 &&
+      op->stride_w <= 2 && op->tile >= 2 && (rows[0] != NULL || rows[1] != NULL || rows[2] != NULL)) {
     sapool_depthwise_columns(op, rows, out, (uint32_t *)(void *)scratch);
     return;
   }
-#endif
+#else
   (void)scratch;
-  sapool_depthwise_3x3(op, rows, out);
+  if (sapool_is_3x3(op)) {
+    sapool_depthwise_3x3(op, rows, out);
+    return;
+  }
+#endif
+  sapool_depthwise_any(op, rows, out);
 }
 
 #endif

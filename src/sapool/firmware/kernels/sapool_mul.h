@@ -13,16 +13,23 @@ typedef struct {
   int32_t multiplier, shift;
 } sapool_mul;
 
+static inline int8_t sapool_mul_end(const sapool_mul *op, int32_t product) {
+  /* A product is at most 255 * 255. */
+  const int32_t scaled = op->shift >= 0
+                             ? sapool_divide_short(sapool_high_mul_short(product, op->multiplier), op->shift & 31)
+                             : sapool_requantize(product, op->multiplier, op->shift);
+  return (int8_t)sapool_clamp(scaled + op->out_zero, op->act_min, op->act_max);
+}
+
 /* out may be a. */
-SAPOOL_KERNEL void sapool_mul_row(const sapool_mul *op, const int8_t *a, const int8_t *b, int8_t *out) {
+SAPOOL_KERNEL void sapool_mul_row(const sapool_mul *layer, const int8_t *a, const int8_t *b, int8_t *out) {
+  const sapool_mul op = *layer; /* what is written to out cannot change a copy */
   uint32_t i = 0;
-  while (i < op->count) {
-    for (int32_t p = 0; p < op->period; p++) {
-      const int32_t right = b[p] - op->b_zero;
-      for (int32_t r = 0; r < op->inner; r++, i++) {
-        const int32_t product = (a[i] - op->a_zero) * right;
-        const int32_t value = sapool_requantize(product, op->multiplier, op->shift) + op->out_zero;
-        out[i] = (int8_t)sapool_clamp(value, op->act_min, op->act_max);
+  while (i < op.count) {
+    for (uint32_t p = 0; p < op.period; p++) {
+      const int32_t right = b[p] - op.b_zero;
+      for (uint32_t r = 0; r < op.inner; r++, i++) {
+        out[i] = sapool_mul_end(&op, (a[i] - op.a_zero) * right);
       }
     }
   }

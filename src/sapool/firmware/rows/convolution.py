@@ -12,18 +12,35 @@ from numpy.typing import NDArray
 from sapool.firmware.packing import pack_conv, pack_depthwise
 from sapool.firmware.requantize import channel_records, clamp_range, float32_product, multiplier, short_is_exact
 from sapool.firmware.rows.lower import Lowering, natural_rows
-from sapool.firmware.rows.parts import Blob, Layer, Read, UnsupportedError, Window
-from sapool.firmware.scratch import conv_scratch_bytes, depthwise_scratch_bytes
+from sapool.firmware.rows.parts import Blob, Layer, UnsupportedError, Window
+from sapool.firmware.scratch import conv_scratch_bytes, conv_tile, depthwise_scratch_bytes, depthwise_tile
 from sapool.tflite.graph import Operator, Tensor
 from sapool.tflite.options import window_options
 
 
 @dataclass(frozen=True)
-class Padding:
-    """Rows and columns of zero points in front of a map."""
+class Taps:
+    """A kernel without its edges of zeros (what folded padding leaves), and where it lies over the map.
 
+    Attributes:
+        values: (channels or 1, rows, columns, channels).
+        top: rows of zero points in front of the map, under the first window.
+        left: columns of them.
+    """
+
+    values: NDArray[np.int8]
     top: int
     left: int
+
+
+def trim(values: NDArray[np.int8], top: int, left: int, dilation: tuple[int, int]) -> Taps:
+    """Return a kernel without the rows and columns at its edges that are all zero; one tap stays."""
+    used = np.abs(values.astype(np.int64)).sum(axis=(0, 3)) > 0
+    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    if not len(rows):
+        return Taps(values[:, :1, :1], top, left)
+    (r0, r1), (c0, c1) = (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+    return Taps(values[:, r0 : r1 + 1, c0 : c1 + 1], top - r0 * dilation[0], left - c0 * dilation[1])
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int, out: int) -> int:
@@ -52,18 +69,15 @@ def look_through_pad(state: Lowering, op: Operator) -> tuple[int, ...]:
     return (through_pad(state, op)[0], *op.inputs[1:])
 
 
-def _window(
-    state: Lowering, op: Operator, kernel: tuple[int, int], given: int, padding: Padding
-) -> tuple[Read, Window, int]:
-    """Return the read of the map, its window and the padding on the left."""
+def _taps(state: Lowering, op: Operator, given: int, top: int, left: int) -> Taps:
+    """Return an operator's kernel over the map that it reads."""
     how = window_options(op.options)
+    values = _values(state.tensor(op.inputs[1]))
     shape, out = state.tensor(given).shape, state.tensor(op.outputs[0]).shape
-    top, left = padding.top, padding.left
     if how.same:
-        top = same_padding(shape[1], kernel[0], how.stride[0], how.dilation[0], out[1])
-        left = same_padding(shape[2], kernel[1], how.stride[1], how.dilation[1], out[2])
-    window = Window(kernel[0], how.stride[0], how.dilation[0], top)
-    return state.read_rows(given, shape[1], out[1], window), window, left
+        top = same_padding(shape[1], values.shape[1], how.stride[0], how.dilation[0], out[1])
+        left = same_padding(shape[2], values.shape[2], how.stride[1], how.dilation[1], out[2])
+    return trim(values, top, left, how.dilation)
 
 
 def _check_types(state: Lowering, op: Operator, given: int) -> None:
@@ -122,34 +136,38 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
     given, top, left = through_pad(state, op)
     _check_types(state, op, given)
     _check_map(state, given)
-    taken, out, weights = state.tensor(given), state.tensor(op.outputs[0]), state.tensor(op.inputs[1])
-    count, height, width, depth = weights.shape
+    taken, out = state.tensor(given), state.tensor(op.outputs[0])
+    taps = _taps(state, op, given, top, left)
+    count, height, width, depth = taps.values.shape
     if depth != taken.shape[3]:
         raise UnsupportedError("groups of channels")
     how = window_options(op.options)
-    read, window, left = _window(state, op, (height, width), given, Padding(top, left))
-    shape = (taken.shape[2], depth, out.shape[2], count, height, width, how.stride[1], how.dilation[1], left)
+    window = Window(height, how.stride[0], how.dilation[0], taps.top)
+    shape = (taken.shape[2], depth, out.shape[2], count, height, width, how.stride[1], how.dilation[1], taps.left)
     state.add_step(
         op,
         "conv",
-        (read,),
+        (state.read_rows(given, taken.shape[1], out.shape[1], window),),
         out.shape[1],
-        lambda: _conv_layer(state, op, given, shape, float32=False),
+        lambda: _conv_layer(state, op, given, shape, taps.values),
         window=window,
-        scratch=conv_scratch_bytes(out.shape[2], height * width * depth),
+        scratch=conv_scratch_bytes(conv_tile(out.shape[2]), height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
+        constant_bytes=_flash(count, height * width * depth),
     )
 
 
-def _conv_layer(state: Lowering, op: Operator, given: int, shape: Sequence[int], float32: bool) -> Layer:
-    taken, out, weights = state.tensor(given), state.tensor(op.outputs[0]), state.tensor(op.inputs[1])
-    by_channel = _values(weights).reshape(shape[3], -1)
+def _conv_layer(
+    state: Lowering, op: Operator, given: int, shape: Sequence[int], values: NDArray[np.int8], float32: bool = False
+) -> Layer:
+    taken, out = state.tensor(given), state.tensor(op.outputs[0])
+    by_channel = values.reshape(shape[3], -1)
     records, short = _records(state, op, given, by_channel, float32)
     blobs = (
         Blob("int8_t", pack_conv(by_channel), f"weights of {op.module}"),
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
-    return Layer("sapool_conv", (*blobs, *shape, *_ends(op, taken, out, short)))
+    return Layer("sapool_conv", (*blobs, *shape, *_ends(op, taken, out, short), conv_tile(shape[2])))
 
 
 def _values(tensor: Tensor) -> NDArray[np.int8]:
@@ -164,33 +182,43 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
     _check_types(state, op, given)
     _check_map(state, given)
     taken, out = state.tensor(given), state.tensor(op.outputs[0])
-    _, height, width, count = state.tensor(op.inputs[1]).shape
+    taps = _taps(state, op, given, top, left)
+    _, height, width, count = taps.values.shape
     how = window_options(op.options)
-    read, window, left = _window(state, op, (height, width), given, Padding(top, left))
+    window = Window(height, how.stride[0], how.dilation[0], taps.top)
     depth = taken.shape[3]
-    shape = (taken.shape[2], depth, out.shape[2], count // depth, height, width, how.stride[1], how.dilation[1], left)
+    tile = depthwise_tile(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core)
+    ends = (height, width, how.stride[1], how.dilation[1], taps.left)
+    shape = (taken.shape[2], depth, out.shape[2], count // depth, *ends)
     state.add_step(
         op,
         "depthwise",
-        (read,),
+        (state.read_rows(given, taken.shape[1], out.shape[1], window),),
         out.shape[1],
-        lambda: _depthwise_layer(state, op, given, shape),
+        lambda: _depthwise_layer(state, op, given, shape, taps.values[0], tile),
         window=window,
-        scratch=depthwise_scratch_bytes(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core),
+        scratch=depthwise_scratch_bytes(tile),
         macs=math.prod(out.shape) * height * width,
+        constant_bytes=count * (height * width + 12),
     )
 
 
-def _depthwise_layer(state: Lowering, op: Operator, given: int, shape: Sequence[int]) -> Layer:
-    taken, out, weights = state.tensor(given), state.tensor(op.outputs[0]), state.tensor(op.inputs[1])
-    values = _values(weights)[0]
+def _depthwise_layer(
+    state: Lowering, op: Operator, given: int, shape: Sequence[int], values: NDArray[np.int8], tile: int
+) -> Layer:
+    taken, out = state.tensor(given), state.tensor(op.outputs[0])
     by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[2]).T)
     records, short = _records(state, op, given, by_channel, float32=False)
     blobs = (
         Blob("int8_t", pack_depthwise(values, shape[7], shape[3]), f"weights of {op.module}"),
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
-    return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short)))
+    return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short), tile))
+
+
+def _flash(channels: int, taps: int) -> int:
+    """Return the bytes of packed weights and of every channel's record."""
+    return (channels + channels % 2) * (taps + taps % 2) + 12 * channels
 
 
 def lower_fully_connected(state: Lowering, op: Operator) -> None:
@@ -215,8 +243,9 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         "conv",
         (state.read_rows(given, rows, rows),),
         rows,
-        lambda: _conv_layer(state, op, given, shape, float32=not per_channel),
+        lambda: _conv_layer(state, op, given, shape, _values(weights), float32=not per_channel),
         window=Window(),
-        scratch=conv_scratch_bytes(per_row, depth),
+        scratch=conv_scratch_bytes(conv_tile(per_row), depth),
         macs=positions * count * depth,
+        constant_bytes=_flash(count, depth),
     )

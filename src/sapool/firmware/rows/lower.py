@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sapool.firmware.rows.parts import Blob, Layer, Program, Read, Step, Store, UnsupportedError, Window
 from sapool.tflite.graph import Graph, Operator, Tensor
@@ -111,15 +113,15 @@ class Lowering:
         state: int = 0,
         macs: int = 0,
         in_place: tuple[int, ...] = (),
+        constant_bytes: int = 0,
     ) -> None:
         """Add the step that makes an operator's (first) output in ``rows`` rows; by default one a task."""
         store = self.add_store(op.outputs[0] if output is None else output, rows)
         done = tuple(range(1, rows + 1)) if made is None else made
-        self.program.steps.append(
-            Step(
-                kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, macs // len(done), in_place
-            )
-        )
+        each = macs // len(done)
+        step = Step(kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, each, in_place)
+        operands = sum(len(read.constant.values) for read in reads if read.constant is not None)
+        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands))
 
 
 def is_view(graph: Graph, op: Operator) -> bool:
@@ -177,7 +179,25 @@ def lower(graph: Graph, core: str = "cortex-m4") -> Program:
         except UnsupportedError as error:
             raise UnsupportedError(f"{place_of(graph, op)}: {error}; TFLM still runs the file") from error
     state.program.outputs = tuple(state.store(t) for t in graph.outputs)
+    drop_unneeded(state.program)
     return state.program
+
+
+def drop_unneeded(program: Program) -> None:
+    """Drop the tasks at the end of every step that make rows which nothing reads."""
+    needed = [0] * len(program.stores)
+    for output in program.outputs:
+        needed[output] = program.stores[output].rows
+    for n in reversed(range(len(program.steps))):
+        step = program.steps[n]
+        count = bisect_left(step.made, max(needed[step.output], 1)) + 1
+        if count < step.tasks:
+            reads = tuple(replace(read, low=read.low[:count], high=read.high[:count]) for read in step.reads)
+            step = program.steps[n] = replace(step, made=step.made[:count], reads=reads)
+            program.stores[step.output] = replace(program.stores[step.output], rows=step.made[-1])
+        for read in step.reads:
+            if read.store >= 0:
+                needed[read.store] = max(needed[read.store], *read.high)
 
 
 def check(graph: Graph, known: Mapping[str, Lower]) -> None:

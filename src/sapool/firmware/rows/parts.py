@@ -117,6 +117,7 @@ class Step:
         scratch: bytes that a task needs while it runs.
         state: bytes that live from the first task to the last.
         macs: multiply-accumulates of one task.
+        constant_bytes: of its constants in flash, as they will be laid out.
         in_place: which reads may share their bytes with the output, row by row.
     """
 
@@ -132,6 +133,7 @@ class Step:
     state: int = 0
     macs: int = 0
     in_place: tuple[int, ...] = ()
+    constant_bytes: int = 0
 
     @property
     def tasks(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,9 @@ def lower_table(state: Lowering, op: Operator) -> None:
             raise UnsupportedError(f"{tensor.dtype} activations; float only between DEQUANTIZE and QUANTIZE")
     rows = state.rows_of(chain.start)
     read = state.read_rows(chain.start, rows, rows)
-    state.add_step(op, "table", (read,), rows, lambda: _layer(state, chain, start, out.bytes // rows), in_place=(0,))
+    count = out.bytes // rows
+    layer = partial(_layer, state, chain, start, count)
+    state.add_step(op, "table", (read,), rows, layer, in_place=(0,), constant_bytes=256)
 
 
 def _layer(state: Lowering, chain: Chain, start: Tensor, count: int) -> Layer:

@@ -8,83 +8,98 @@ maps of this size go to memory and back a dozen times (``benchmarks/pooling_spee
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from sapool.layers.attention import LearnedPosition2d, TokenAttention
+from sapool.layers.attention import TokenAttention
 from sapool.layers.cpu.tiles import has_hooks
-from sapool.layers.weighted import reduce_before_weighting
-
-if TYPE_CHECKING:
-    from sapool.layers.self_attentive import SelfAttentivePool2d
+from sapool.layers.weighted import WeightedWindow
+from sapool.layers.window import Pair
 
 # Bytes of one image's tokens from which on bands are faster, and bytes of a band's.
 LARGE_MAP = 8 << 20
 BAND = 2 << 20
 
+# (a band's pixels, token rows of the whole map, the band's token rows) -> its tokens (N, E, h, w).
+BandTokens = Callable[[Tensor, int, slice], Tensor]
+# (a band's pixels, its attended tokens) -> (N, C, Ho, Wo).
+PoolBand = Callable[[Tensor, Tensor], Tensor]
 
-def worth_bands(pool: SelfAttentivePool2d, x: Tensor) -> bool:
-    """Whether ``x`` (N, C, H, W) is so large, and the pool so plain, that bands are right and faster."""
-    window = pool.window
-    if (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or not _is_steady(pool)
-    ):
+
+def worth_bands(pool: nn.Module, x: Tensor, patch_size: Pair, embed_dim: int) -> bool:
+    """Whether ``x`` (N, C, H, W) is so large that bands are faster, and every part of ``pool`` sees in them the same.
+
+    Args:
+        pool: a pool each of whose steps is local or works on tokens.
+        x: its map.
+        patch_size: of a token, in pixels.
+        embed_dim: E, channels of a token.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return False
-    plain = window.is_tiling and window.form != "general" and pool.restoration == "nearest" and pool.border == "pad"
-    if not plain or pool.combine != "weight" or x.device.type != "cpu" or not x.is_contiguous():
+    if x.device.type != "cpu" or not x.is_contiguous() or not _is_steady(pool):
         return False
-    tokens = x.shape[2] * x.shape[3] / math.prod(pool.patch_size)
-    return tokens * pool.attention.query.in_features * x.element_size() > LARGE_MAP
+    return x.shape[2] * x.shape[3] / math.prod(patch_size) * embed_dim * x.element_size() > LARGE_MAP
 
 
-def _is_steady(pool: SelfAttentivePool2d) -> bool:
-    """Whether a band sees what the whole map would: no part trains, none normalises by the map, nobody looks on."""
+def _is_steady(pool: nn.Module) -> bool:
+    """Whether a band sees what the whole map would: no part trains, normalises by the map or has hooks."""
     parts = list(pool.modules())
-    stock = type(pool.attention) is TokenAttention and type(pool.position) in (LearnedPosition2d, type(None))
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
-    return (
-        stock
-        and all(norm.running_mean is not None for norm in norms)
-        and not any(part.training or has_hooks(part) for part in parts)
+    return all(norm.running_mean is not None for norm in norms) and not any(
+        part.training or has_hooks(part) for part in parts
     )
 
 
-def pool_in_bands(pool: SelfAttentivePool2d, x: Tensor) -> Tensor:
-    """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo)."""
-    return torch.cat([_pool_image(pool, image) for image in torch.split(x, 1)])
+def pool_in_bands(
+    x: Tensor,
+    attention: TokenAttention,
+    patch_size: Pair,
+    window: WeightedWindow,
+    tokens_of: BandTokens,
+    pool_band: PoolBand,
+) -> Tensor:
+    """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo).
+
+    Args:
+        x: the map.
+        attention: of the tokens; its rows are independent once keys and values are known.
+        patch_size: of a token, in pixels.
+        window: the pooling window.
+        tokens_of: makes a band's tokens.
+        pool_band: pools a band.
+    """
+
+    def pool_image(image: Tensor) -> Tensor:
+        patch = patch_size[0]
+        height, width = (-(-side // p) for side, p in zip(image.shape[2:], patch_size, strict=True))
+        key_window = attention.key_window(height, width)
+        row_bytes = width * attention.query.in_features * image.element_size()
+        bands = list(pairwise(_cuts(image.shape[2], patch, window, key_window[0], row_bytes)))
+
+        def pixels(first: int, last: int) -> Tensor:  # copied when needed, so that they stay in the cache
+            return image[:, :, first * patch : last * patch].contiguous()
+
+        tokens = [tokens_of(pixels(*band), height, slice(*band)) for band in bands]
+        kept = torch.cat([attention.cap_keys(part, key_window) for part in tokens], dim=2)
+        keys_and_values = attention.keys_and_values(kept)
+        pooled = [
+            pool_band(pixels(*band), attention.attend(part, keys_and_values))
+            for band, part in zip(bands, tokens, strict=True)
+        ]
+        return torch.cat(pooled, dim=2)
+
+    return torch.cat([pool_image(image) for image in torch.split(x, 1)])
 
 
-def _pool_image(pool: SelfAttentivePool2d, x: Tensor) -> Tensor:
-    patch, height = pool.patch_size[0], -(-x.shape[2] // pool.patch_size[0])
-    key_window = pool.attention.key_window(height, -(-x.shape[3] // pool.patch_size[1]))
-    tokens, kept = [], []
-    cuts = _cuts(pool, x, key_window[0])
-    for first, last in pairwise(cuts):
-        part = pool.pad_to_patches(x[:, :, first * patch : last * patch].contiguous())
-        tokens.append(pool._tokens(pool.embed(part), (height, slice(first, last))))
-        kept.append(pool.attention.cap_keys(tokens[-1], key_window))
-    keys_and_values = pool.attention.keys_and_values(torch.cat(kept, dim=2))
-    pooled = []
-    for (first, last), band in zip(pairwise(cuts), tokens, strict=True):
-        reduced = reduce_before_weighting(x[:, :, first * patch : last * patch].contiguous(), pool.window)
-        logit = pool._restore(pool.attention.attend(band, keys_and_values))
-        pooled.append(pool._average(reduced, logit, pool.window))
-    return torch.cat(pooled, dim=2)
-
-
-def _cuts(pool: SelfAttentivePool2d, x: Tensor, key_rows: int) -> list[int]:
+def _cuts(rows: int, patch: int, window: WeightedWindow, key_rows: int, row_bytes: int) -> list[int]:
     """Return where bands begin and end, in token rows: between key windows and between pooling windows."""
-    patch, stride = pool.patch_size[0], pool.window.stride[0]
-    height = -(-x.shape[2] // patch)
-    unit = math.lcm(key_rows, math.lcm(stride, patch) // patch)
-    row_bytes = -(-x.shape[3] // pool.patch_size[1]) * pool.attention.query.in_features * x.element_size()
+    height = -(-rows // patch)
+    unit = math.lcm(key_rows, math.lcm(window.stride[0], patch) // patch)
     step = unit * max(1, BAND // (unit * row_bytes))
     # What holds no window any more belongs to the band before.
-    starts = [row for row in range(0, height, step) if x.shape[2] - row * patch >= pool.window.kernel_size[0]]
+    starts = [row for row in range(0, height, step) if rows - row * patch >= window.kernel_size[0]]
     return [*starts, height]

@@ -54,7 +54,7 @@ class _EmbedAndAverage(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Add both gradients of every patch and put its pixels back."""
         x, weight, bias, columns = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody wants the gradient's gradient: step by step, as torch knows each
+        if torch.is_grad_enabled():  # double backward: step by step, as torch knows each
             wanted = [t for t, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
             outs = _step_by_step(x, weight, bias, ctx.patch, ctx.tile)
             found = iter(torch.autograd.grad(outs, wanted, grads, create_graph=True))

@@ -35,7 +35,7 @@ def trains_on_cpu(x: Tensor) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody looks at, or changes, what goes into or out of ``module``."""
+    """Whether ``module`` has hooks, which see or change what goes into it or out of it."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
@@ -176,7 +176,7 @@ def convolve_tiles(conv: nn.Module, x: Tensor) -> Tensor:
 
     Args:
         conv: any module; the faster way is taken for a plain, dense convolution whose stride is its kernel, with whole
-            tiles and nobody looking on.
+            tiles and no hooks.
         x: (N, C, H, W).
 
     Returns:

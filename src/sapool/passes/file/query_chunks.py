@@ -13,12 +13,11 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.file._predict import cost_with_tiles, light_copy
 from sapool.passes.file._unused import drop_unused
 from sapool.tflite.edit import FileGraph, elements, is_plain
 
-# A CONCATENATION of the runtime takes no more.
-MOST_JOINED = 10
 MOST_CHUNKS = 64
 # So many numbers of chunks in a row that are no better end the search: more only cost more operators.
 PATIENCE = 3

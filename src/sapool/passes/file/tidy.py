@@ -64,7 +64,7 @@ def _turn(graph: FileGraph, op: Any) -> tuple[int, ...] | None:
 
 
 def _pads_before_turns(graph: FileGraph) -> int:
-    """Pad a map before it is turned where every reader turns it back: then both turns cancel."""
+    """Pad a map before it is transposed where every reader transposes it back: then both cancel."""
     for op in (*graph.of_kind("PAD"), *graph.of_kind("PADV2")):
         made, first = int(op.outputs[0]), graph.made_by(int(op.inputs[0]), "TRANSPOSE")
         order = None if first is None else _turn(graph, first)

@@ -11,10 +11,9 @@ import warnings
 
 from torch import Tensor, nn
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers import TokenAttention
 from sapool.passes.network._modules import modules_of, record_inputs
-
-MAX_KEYS = 256
 
 
 def cap_keys(model: nn.Module, images: Tensor) -> int:
@@ -23,12 +22,12 @@ def cap_keys(model: nn.Module, images: Tensor) -> int:
     changed = 0
     for name, attention in modules_of(model, TokenAttention):
         tokens = max((shape[2] * shape[3] for (shape,) in inputs.get(name, [])), default=0)
-        if tokens > MAX_KEYS and (attention.max_keys is None or attention.max_keys > MAX_KEYS):
+        if tokens > MOST_KEYS and (attention.max_keys is None or attention.max_keys > MOST_KEYS):
             warnings.warn(
-                f"{name} attends to {tokens} keys; int8 soft-max can bear {MAX_KEYS}, so its keys are averaged down "
-                f"for export, which changes its outputs: train with max_keys={MAX_KEYS} instead",
+                f"{name} attends to {tokens} keys; int8 soft-max can bear {MOST_KEYS}, so its keys are averaged down "
+                f"for export, which changes its outputs: train with max_keys={MOST_KEYS} instead",
                 stacklevel=2,
             )
-            attention.max_keys = MAX_KEYS
+            attention.max_keys = MOST_KEYS
             changed += 1
     return changed

@@ -36,11 +36,11 @@ class MergedAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Attend over ``tokens`` (N, E, h, w)."""
         kept = self.whole.cap_keys(tokens)
-        keys, turned = as_sequence(kept), kept.flatten(2)
+        keys, transposed = as_sequence(kept), kept.flatten(2)
         heads = []
         for score in self.scores:
             scores = as_sequence(score(tokens)) @ keys.transpose(1, 2)
-            heads.append(torch.softmax(scores, dim=-1) @ turned.transpose(1, 2))
+            heads.append(torch.softmax(scores, dim=-1) @ transposed.transpose(1, 2))
         joined = torch.cat(heads, dim=2) if len(heads) > 1 else heads[0]
         return as_map(joined, tokens.shape[2], tokens.shape[3])
 

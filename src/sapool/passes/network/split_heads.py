@@ -1,10 +1,10 @@
 """Attention with many heads, one head after the other.
 
-The batched form holds the scores of all heads at once (twice: the soft-max is not in place), turns queries, keys and
-values into a layout by heads and back, and its matrix products keep transposed copies for good. Here each head has 1x1
-convolutions of its own for queries and keys, so that its scores can go before the next head's are made, and one turn
-makes the values of all heads rows. The output map is multiplied into the restoration, and so is the values' bias:
-soft-max rows sum to one. Exact up to rounding, and hardly more MACs than before; with few heads
+The batched form holds the scores of all heads at once (twice: the soft-max is not in place), transposes queries, keys
+and values into a layout by heads and back, and its matrix products keep transposed copies for good. Here each head has
+1x1 convolutions of its own for queries and keys, so that its scores can go before the next head's are made, and one
+transposition makes the values of all heads rows. The output map is multiplied into the restoration, and so is the
+values' bias: soft-max rows sum to one. Exact up to rounding, and hardly more MACs than before; with few heads
 :mod:`sapool.passes.network.merged_attention` is leaner still.
 """
 
@@ -13,13 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.layers import SelfAttentivePool2d, TokenAttention
 from sapool.layers.attention import as_map, as_sequence
 from sapool.passes.network._modules import modules_of
 from sapool.passes.network.merged_attention import MOST_HEADS
-
-# As many as one CONCATENATION of the runtime takes.
-MOST_SPLIT_HEADS = 10
 
 
 class SplitAttention(nn.Module):
@@ -72,7 +70,7 @@ def split_heads(model: nn.Module, images: Tensor) -> int:
     changed = 0
     for _, pool in modules_of(model, SelfAttentivePool2d):
         attention = pool.attention
-        if isinstance(attention, TokenAttention) and MOST_HEADS < attention.num_heads <= MOST_SPLIT_HEADS:
+        if isinstance(attention, TokenAttention) and MOST_HEADS < attention.num_heads <= MOST_JOINED:
             if pool.combine != "context":
                 pool.restore = _restore(attention, pool.restore)
             if pool.context is not None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.tiling.body import Grid, TiledStage, copy_operator
 from sapool.passes.tiling.local_operators import shape_of
 from sapool.passes.tiling.shared import drop_unused
 from sapool.tflite.building import add_constant, add_tensor, operator
 from sapool.tflite.file import is_constant
 
-# TensorFlow Lite Micro's CONCATENATION takes no more.
-MOST_JOINED = 10
 _HEIGHT, _WIDTH = 1, 2
 
 

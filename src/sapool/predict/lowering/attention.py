@@ -14,7 +14,7 @@ def emit_attention(b: Builder, query: Value, key: Value, value: Value, **_: Any)
     heads, length, width = query.shape[1], query.shape[2], query.shape[3]
     keys = key.shape[2]
     query, value = (emit_reshape(b, side, (heads, side.shape[2], width)) for side in (query, value))
-    turned = b.emit("TRANSPOSE", (key, b.numbers((0, 1, 3, 2))), (1, heads, width, keys), last=False)
-    scores = emit_matmul(b, query, emit_reshape(b, turned, (heads, width, keys)))
+    transposed = b.emit("TRANSPOSE", (key, b.numbers((0, 1, 3, 2))), (1, heads, width, keys), last=False)
+    scores = emit_matmul(b, query, emit_reshape(b, transposed, (heads, width, keys)))
     made = emit_matmul(b, emit_unary(b, scores, "SOFTMAX"), value)
     return emit_reshape(b, made, (1, heads, length, width))

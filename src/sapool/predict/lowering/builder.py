@@ -43,7 +43,7 @@ class Builder:
         self.operators: list[Draft] = []
         self.module = ""
         self.inputs: list[int] = []
-        self._turned: dict[tuple[int, bool], Value] = {}
+        self._transposed: dict[tuple[int, bool], Value] = {}
         self._shared: dict[Any, int] = {}
         self._made: dict[Any, Value] = {}
 
@@ -101,7 +101,7 @@ class Builder:
         return self._made[key]
 
     def as_last(self, value: Value) -> Value:
-        """Return a map (N, C, H, W) channel-last, turned round if it is not."""
+        """Return a map (N, C, H, W) channel-last, transposed if it is not."""
         if value.last or len(value.shape) != 4:
             return value
         return self._turn(value, last=True)
@@ -111,20 +111,20 @@ class Builder:
         return self._turn(value, last=False) if value.last else value
 
     def _turn(self, value: Value, last: bool) -> Value:
-        known = self._turned.get((value.place, last))
+        known = self._transposed.get((value.place, last))
         if known is None:
             _, channels, rows, columns = value.shape
             if self.tensors[value.place].constant:
-                turned = _channel_last(value.shape) if last else value.shape
-                known = Value(self.constant(turned, shared=("turned", value.place, last)), value.shape, last)
+                transposed = _channel_last(value.shape) if last else value.shape
+                known = Value(self.constant(transposed, shared=("transposed", value.place, last)), value.shape, last)
             elif channels == 1 or rows * columns == 1:
                 held = _channel_last(value.shape) if last else value.shape
                 known = self.emit("RESHAPE", (value, self.numbers(held)), value.shape, last)
             else:
                 order = (0, 2, 3, 1) if last else (0, 3, 1, 2)
                 known = self.emit("TRANSPOSE", (value, self.numbers(order)), value.shape, last)
-            self._turned[value.place, last] = known
-            self._turned[known.place, not last] = value
+            self._transposed[value.place, last] = known
+            self._transposed[known.place, not last] = value
         return known
 
     def splice(self, part: ArenaGraph, inputs: Sequence[Value], shape: Shape) -> Value:

@@ -73,17 +73,17 @@ def emit_softmax(b: Builder, x: Value, dim: int = -1) -> Value:
     """SOFTMAX runs over the last axis; another one is brought there."""
     dim %= len(x.shape)
     if x.last:
-        return b.emit("SOFTMAX", (x,), x.shape, last=True) if dim == 1 else _turned_softmax(b, b.as_first(x), dim)
-    return _turned_softmax(b, x, dim)
+        return b.emit("SOFTMAX", (x,), x.shape, last=True) if dim == 1 else _transposed_softmax(b, b.as_first(x), dim)
+    return _transposed_softmax(b, x, dim)
 
 
-def _turned_softmax(b: Builder, x: Value, dim: int) -> Value:
+def _transposed_softmax(b: Builder, x: Value, dim: int) -> Value:
     if dim == len(x.shape) - 1:
         return emit_unary(b, x, "SOFTMAX")
     order = [i for i in range(len(x.shape)) if i != dim] + [dim]
     back = [order.index(i) for i in range(len(x.shape))]
-    turned = b.emit("TRANSPOSE", (x, b.numbers(order)), tuple(x.shape[i] for i in order), last=False)
-    return b.emit("TRANSPOSE", (emit_unary(b, turned, "SOFTMAX"), b.numbers(back)), x.shape, last=False)
+    transposed = b.emit("TRANSPOSE", (x, b.numbers(order)), tuple(x.shape[i] for i in order), last=False)
+    return b.emit("TRANSPOSE", (emit_unary(b, transposed, "SOFTMAX"), b.numbers(back)), x.shape, last=False)
 
 
 def emit_matmul(b: Builder, x: Value, y: Value) -> Value:

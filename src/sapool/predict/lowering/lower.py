@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from sapool.base.errors import SapoolError
 from sapool.base.quoting import one_line
+from sapool.layers import is_pool
 from sapool.memory import ArenaGraph
 from sapool.networks.operators import with_step
 from sapool.networks.tracer import SiteTracer, check_decision
@@ -197,7 +198,7 @@ class _Walk:
             if kind in MODULES:
                 made = MODULES[kind](self.b, module, x)
                 return self._children_behind(module, kind, made)
-        if type(module).__module__.startswith("sapool.layers") and self.deploy is not None:
+        if is_pool(module) and self.deploy is not None:
             return self._pool(module, x)
         return self._inside(module, x, *args, **kwargs)
 
@@ -212,7 +213,15 @@ class _Walk:
         """Trace into a module that has no rule of its own."""
         key = (module, _first_shape(args))
         if key not in self.memo:
-            self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+            try:
+                self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+            except RuntimeError as error:  # numbers that the layer makes, in an operation with what has only a shape
+                if "device meta" not in str(error):
+                    raise
+                name = type(module).__name__
+                raise UnpredictableError(
+                    f"{name}: its shapes need the numbers ({one_line(str(error), 200)})"
+                ) from error
         inner = _Walk(self.b, self.memo[key], None, self.memo)
         graph = self.memo[key].graph
         names = [node.target for node in graph.nodes if node.op == "placeholder"]

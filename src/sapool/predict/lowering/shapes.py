@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from sapool.base.tflm_limits import MOST_JOINED
 from sapool.predict.lowering.builder import Builder, Shape, Value
 from sapool.predict.lowering.convolution import emit_pad
 
 # How many inputs TensorFlow Lite Micro's CONCATENATION takes.
-MOST_INPUTS = 10
 
 
 def meta(value: Value) -> torch.Tensor:
@@ -78,8 +78,8 @@ def lower_cat(b: Builder, tensors: Sequence[Value], dim: int = 0) -> Value:
     """``cat``; more than ten inputs are joined in steps, as the runtime takes no more."""
     last = any(value.last for value in tensors)
     sides = [b.as_last(v) if last else b.as_first(v) for v in tensors]
-    while len(sides) > MOST_INPUTS:
-        sides = [_concatenation(b, sides[:MOST_INPUTS], dim, last), *sides[MOST_INPUTS:]]
+    while len(sides) > MOST_JOINED:
+        sides = [_concatenation(b, sides[:MOST_JOINED], dim, last), *sides[MOST_JOINED:]]
     return _concatenation(b, sides, dim, last) if len(sides) > 1 else sides[0]
 
 

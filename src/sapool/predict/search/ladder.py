@@ -9,7 +9,8 @@ from torch import nn
 
 from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, PoolingPlan
-from sapool.networks.traced import InputSize
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import InputSize, Network
 from sapool.planning.plan import make_plan, supported_sites
 from sapool.planning.surgery import apply_plan
 
@@ -52,15 +53,16 @@ def _shift(strides: tuple[int, ...]) -> tuple[int, ...] | None:
     return None
 
 
-def replan(model: nn.Module, plan: PoolingPlan) -> nn.Module:
-    """Return a copy of ``model`` with ``plan`` in it; a plan that keeps everything as it is gives ``model`` back."""
+def replan(model: Network, plan: PoolingPlan) -> nn.Module:
+    """Return a copy of a network with ``plan`` in it, or the network itself if that keeps everything as it is."""
+    traced = read_model(model, plan.input_size)
     changes = any(entry.pool_stride > 1 for entry in plan.sites)
-    own = tuple(site.reduction for site in supported_sites(model, plan.input_size))
-    return apply_plan(model, plan).model if changes or plan.strides != own else model
+    own = tuple(site.reduction for site in supported_sites(traced, plan.input_size))
+    return apply_plan(traced, plan).model if changes or plan.strides != own else traced.model
 
 
 def first_fitting_plan(
-    model: nn.Module,
+    model: Network,
     input_size: InputSize,
     pool: str,
     *,
@@ -70,7 +72,7 @@ def first_fitting_plan(
     """Measure the ladder's rungs in order and stop at the first that fits.
 
     Args:
-        model: the network.
+        model: the network, or its trace.
         input_size: an int (square, 3 channels) or (C, H, W).
         pool: which pooling to plan.
         budget: for the arena and the file.
@@ -82,16 +84,17 @@ def first_fitting_plan(
     Raises:
         ValueError: the network has no site to plan, or no rung leaves a map.
     """
-    sites = supported_sites(model, input_size)
+    traced = read_model(model, input_size)
+    sites = supported_sites(traced, input_size)
     tried: list[Candidate] = []
     refused: ValueError | None = None
     for strides in stride_ladder([site.reduction for site in sites]):
         try:
-            plan = make_plan(model, input_size, pool, strides)
+            plan = make_plan(traced, input_size, pool, strides)
         except ValueError as error:  # a pool rounds an odd map down where the convolution rounded up
             refused = error
             continue
-        arena = measure(replan(model, plan), plan)
+        arena = measure(replan(traced, plan), plan)
         tried.append(Candidate(plan, arena, budget.fits(arena)))
         if tried[-1].fits:
             break

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import nn
-
 from sapool.base.arena import ArenaSize, as_plain
 from sapool.base.budget import Budget, Needs
 from sapool.base.extras import require
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.base.sizes import check_count
 from sapool.base.suggest import suggest
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers import check_pool_name
 from sapool.memory import (
     ArenaGraph,
@@ -23,7 +22,8 @@ from sapool.memory import (
     flash_bytes_of,
     macs_of,
 )
-from sapool.networks.traced import InputSize, as_input_size
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import InputSize, Network, as_input_size
 from sapool.networks.tracer import ShapeDecisionError
 from sapool.passes import FILE_PASSES, apply_file_passes
 from sapool.planning.placement import PLACEMENTS
@@ -125,7 +125,7 @@ class PlanSearch:
 
 
 def search_plans(
-    model: nn.Module,
+    model: Network,
     input_size: InputSize,
     *,
     budget: Budget | None = None,
@@ -137,7 +137,7 @@ def search_plans(
     input_sizes: Sequence[InputSize] = (),
     num_heads: Sequence[int] = (1, 2),
     patch_factors: Sequence[int] = (1, 2),
-    max_keys: Sequence[int] = (256,),
+    max_keys: Sequence[int] = (MOST_KEYS,),
     strides: Sequence[Sequence[Stride]] = (),
     pool_sites: Sequence[str] | None = None,
     pool_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
@@ -153,7 +153,7 @@ def search_plans(
     (NSGA-II on RAM and the proxy) chooses that many.
 
     Args:
-        model: a network that torch.fx can trace.
+        model: a network that torch.fx can trace, or its trace.
         input_size: an int (square, 3 channels) or (C, H, W).
         budget: what a plan may need; None: what the next three say.
         ram_bytes: budget for the arena (``arena_bytes``).
@@ -183,7 +183,8 @@ def search_plans(
     """
     budget = Budget.given(budget, ram_bytes=ram_bytes, flash_bytes=flash_bytes, macs=macs)
     _check(budget, trials, pools, placements)
-    sites = supported_sites(model, input_size)
+    traced = read_model(model, input_size)
+    sites = supported_sites(traced, input_size)
     _check_sites(pool_sites, [site.name for site in sites])
     fixed = {name: dict(kwargs) for name, kwargs in (pool_kwargs or {}).items()}
     attention = fixed.get("self_attentive", {})
@@ -197,8 +198,7 @@ def search_plans(
         (1,) if "patch_size" in attention else tuple(patch_factors),
         (attention["max_keys"],) if "max_keys" in attention else tuple(max_keys),
     )
-    search = _Search(model, budget, reporter or SilentReporter())
-    search.pool_sites, search.pool_kwargs = pool_sites, fixed
+    search = _Search(traced, budget, reporter or SilentReporter(), pool_sites, fixed)
     if len(space) <= trials:
         search.go_through(space)
     else:
@@ -230,10 +230,16 @@ def _check_sites(pool_sites: Sequence[str] | None, known: Sequence[str]) -> None
 class _Search:
     """Predicts plans, each once, and keeps what it found."""
 
-    def __init__(self, model: nn.Module, budget: Budget, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        model: Network,
+        budget: Budget,
+        reporter: Reporter,
+        pool_sites: Sequence[str] | None,
+        pool_kwargs: Mapping[str, dict[str, Any]],
+    ) -> None:
         self.model, self.budget, self.reporter = model, budget, reporter
-        self.pool_sites: Sequence[str] | None = None
-        self.pool_kwargs: dict[str, dict[str, Any]] = {}
+        self.pool_sites, self.pool_kwargs = pool_sites, pool_kwargs
         self._predictors: dict[tuple[int, int, int], Predictor] = {}
         self.found: dict[Choice, PlanCandidate | None] = {}
         self.refused = ""

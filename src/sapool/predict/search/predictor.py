@@ -10,7 +10,7 @@ from torch import nn
 from sapool.base.records import DownsamplingSite, PoolingPlan, SitePlan
 from sapool.memory import ArenaGraph, MemoryProfile, profile_graph
 from sapool.networks.operators import Operator, read_operator
-from sapool.networks.traced import TracedModel, as_input_size, trace
+from sapool.networks.traced import InputSize, Network, TracedModel, as_input_size, trace
 from sapool.planning.placement import Place, operator_nodes, places_of
 from sapool.planning.plan import Stride, plan_sites, planned_pool
 from sapool.planning.sites import find_sites
@@ -21,7 +21,7 @@ from sapool.predict.pool_forms import deploy_pool
 class Predictor:
     """Plans for one network at one input size, predicted without touching the network."""
 
-    def __init__(self, model: nn.Module, input_size: int | tuple[int, int, int]) -> None:
+    def __init__(self, model: Network, input_size: InputSize) -> None:
         self.size = as_input_size(input_size)
         self.traced: TracedModel = trace(model, self.size)
         found = find_sites(self.traced)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sapool.base.tflm_limits import MOST_KEYS
 from sapool.planning.plan import Stride
 
 MOST_STRIDE = 8
@@ -79,7 +80,7 @@ class Space:
     placements: tuple[str, ...] = ("block",)
     num_heads: tuple[int, ...] = (1, 2)
     patch_factors: tuple[int, ...] = (1, 2)
-    max_keys: tuple[int, ...] = (256,)
+    max_keys: tuple[int, ...] = (MOST_KEYS,)
 
     def options(self, pool: str) -> list[tuple[Any, ...]]:
         """Return, axis by axis, what may be chosen with one pooling."""

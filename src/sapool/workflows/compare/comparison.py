@@ -17,6 +17,8 @@ from sapool.base.files import write_text_atomically
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.export import ExportError, InterpreterError
 from sapool.networks.load import load_model
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import TracedModel
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import replan
 from sapool.training import DataSplits, DivergedError, Hardware, load_data
@@ -100,6 +102,7 @@ class _Study:
         self.config, self.folder, self.reporter, self.hardware = config, folder, reporter, hardware
         self.environment = describe_environment()
         self._data: dict[tuple[int, int], DataSplits] = {}
+        self._plain: TracedModel | None = None
 
     # -- what the user may have got wrong
 
@@ -141,6 +144,12 @@ class _Study:
         classes = self._splits(size, seed).num_classes
         torch.manual_seed(seed)
         return load_model(self.config.model, classes)
+
+    def _traced(self) -> TracedModel:
+        """Return the network that plans are made for, traced once a size for them all."""
+        if self._plain is None:
+            self._plain = read_model(self._model(self.config.input_size, 0), self.config.input_size)
+        return self._plain
 
     # -- which jobs
 
@@ -233,7 +242,7 @@ class _Study:
 
     def _do_plan(self, variant: Variant) -> dict[str, Any]:
         self.reporter.stage(f"{variant.label}: looking for plans ({self.config.budget})")
-        model = self._model(self.config.input_size, 0)
+        model = self._traced()
         planned = plan_variant(model, variant, self.config, self._measure, self.reporter)
         if planned.reason:
             self.reporter.stage(f"{variant.label}: {planned.reason}")
@@ -246,7 +255,7 @@ class _Study:
         planned = [
             Planned.from_dict({**entry, "variant": {**entry["variant"], "label": key}}) for key, entry in held.items()
         ]
-        model = self._model(self.config.input_size, 0)
+        model = self._traced()
         plans, reason = plan_equal(model, planned, self.config, self._measure, self.reporter)
         return {"plans": {key: asdict(plan) for key, plan in plans.items()}, "reason": reason}
 

@@ -14,6 +14,7 @@ from sapool.base.budget import Budget, Needs
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter
 from sapool.export import ExportError, InterpreterError
 from sapool.layers import POOLS
+from sapool.networks.traced import Network
 from sapool.planning.plan import Stride
 from sapool.predict.search import PlanCandidate, PlanSearch, replan, search_plans
 from sapool.workflows.compare.config import CompareConfig, Variant
@@ -80,7 +81,7 @@ def as_strides(held: Iterable[Any]) -> tuple[Stride, ...]:
 
 
 def plan_variant(
-    model: nn.Module, variant: Variant, config: CompareConfig, measure: Measure, reporter: Reporter
+    model: Network, variant: Variant, config: CompareConfig, measure: Measure, reporter: Reporter
 ) -> Planned:
     """Find the plans of one pooling that fit the budgets, measured.
 
@@ -102,7 +103,7 @@ def plan_variant(
 
 
 def _search(
-    model: nn.Module,
+    model: Network,
     variant: Variant,
     config: CompareConfig,
     sizes: Sequence[int] = (),
@@ -136,7 +137,7 @@ def preference(candidate: PlanCandidate) -> tuple[Any, ...]:
 
 
 def _measure_some(
-    model: nn.Module,
+    model: Network,
     ranked: Sequence[PlanCandidate],
     config: CompareConfig,
     measure: Measure,
@@ -204,7 +205,7 @@ def _why_not(found: PlanSearch, tried: Sequence[dict[str, Any]], budget: Budget)
 
 
 def plan_equal(
-    model: nn.Module, planned: Sequence[Planned], config: CompareConfig, measure: Measure, reporter: Reporter
+    model: Network, planned: Sequence[Planned], config: CompareConfig, measure: Measure, reporter: Reporter
 ) -> tuple[dict[str, Measured], str]:
     """Find the largest resolution (strides and input size) that every pooling can have within the budgets.
 
@@ -240,7 +241,7 @@ def _common(able: Sequence[Planned]) -> list[tuple[int, tuple[Stride, ...]]]:
 
 
 def _at(
-    model: nn.Module,
+    model: Network,
     entry: Planned,
     config: CompareConfig,
     measure: Measure,

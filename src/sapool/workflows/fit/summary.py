@@ -60,15 +60,14 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
     reporter = reporter or SilentReporter()
     folder = Path(out) if out is not None else config.default_folder()
     work = Work(config, folder, reporter, describe_environment())
-    model = work.fresh_model()
     for size in config.sizes():
         work.data(size)
-        supported_sites(model, size)
+        supported_sites(work.traced(size), size)
     # Only now, when model and data are known to work together, is anything written.
     claim_folder(folder, config)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in work.traced(config.input_size).model.parameters())
     reporter.stage(f"model {config.model}: {parameters:,} parameters; data {config.data} at {config.input_size} px")
-    done = _all_ways(work, model)
+    done = _all_ways(work)
     runs = tuple(run for _, run in done)
     names = _best(done), _closest(done, config)
     ways = tuple(way for way, _ in done)
@@ -86,12 +85,12 @@ def claim_folder(folder: Path, config: FitConfig) -> None:
     running.claim_folder(folder, asdict(config), "sapool fit")
 
 
-def _all_ways(work: Work, model: nn.Module) -> list[_Done]:
+def _all_ways(work: Work) -> list[_Done]:
     """Run every way by strides, then those by pruning that are worth it."""
     config = work.config
     plain = [plain_way(pool, size, config.input_size) for size in config.sizes() for pool in config.pools]
-    candidates = {way.name: work.plan(model, way) for way in plain}
-    done = [_run(work, model, way, candidates[way.name]) for way in plain]
+    candidates = {way.name: work.plan(way) for way in plain}
+    done = [_run(work, way, candidates[way.name]) for way in plain]
     able = poolings_to_prune([run for _, run in done], config.prune) if config.ram_bytes is not None else []
     for pool in able:
         tried = candidates[plain_way(pool, config.input_size, config.input_size).name]
@@ -99,23 +98,24 @@ def _all_ways(work: Work, model: nn.Module) -> list[_Done]:
         if rung is None:
             work.reporter.stage(f"{pool}: nothing to prune, its own strides fit")
         else:
-            done.append(_run_pruned(work, model, pruned_way(pool, config.input_size), rung, tried))
+            done.append(_run_pruned(work, pruned_way(pool, config.input_size), rung, tried))
     return done
 
 
-def _run(work: Work, model: nn.Module, way: Way, tried: list[Candidate]) -> _Done:
+def _run(work: Work, way: Way, tried: list[Candidate]) -> _Done:
     record, network = work.run(way, tried)
-    return _with_savings(work, model, way, network, None), record
+    return _with_savings(work, way, network, None), record
 
 
-def _run_pruned(work: Work, model: nn.Module, way: Way, rung: Candidate, tried: list[Candidate]) -> _Done:
+def _run_pruned(work: Work, way: Way, rung: Candidate, tried: list[Candidate]) -> _Done:
     record, pruned = work.run_pruned(way, rung, tried)
-    return _with_savings(work, model, way, work.planned(rung.plan), pruned), record
+    return _with_savings(work, way, work.planned(rung.plan), pruned), record
 
 
-def _with_savings(work: Work, model: nn.Module, way: Way, planned: nn.Module, pruned: nn.Module | None) -> Way:
-    found = savings_of(work.folder / way.name, model, work.config.input_size, planned, way, pruned)
-    return replace(way, savings=found)
+def _with_savings(work: Work, way: Way, planned: nn.Module, pruned: nn.Module | None) -> Way:
+    size = work.config.input_size
+    savings = savings_of(work.folder / way.name, work.traced(size), size, planned, way, pruned)
+    return replace(way, savings=savings)
 
 
 def _best(done: Sequence[_Done]) -> str | None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from sapool.base.files import write_text_atomically
 from sapool.base.records import RunRecord
+from sapool.networks.traced import Network, TracedModel
 from sapool.predict.profile import UNPREDICTABLE, PassSaving, profile_savings
 from sapool.predict.search import Candidate
 from sapool.workflows.running import read_held
@@ -68,7 +69,7 @@ def rung_to_prune(tried: Sequence[Candidate]) -> Candidate | None:
 
 
 def savings_of(
-    folder: Path, stock: nn.Module, size: int, planned: nn.Module, way: Way, pruned: nn.Module | None
+    folder: Path, stock: TracedModel, size: int, planned: nn.Module, way: Way, pruned: nn.Module | None
 ) -> tuple[PassSaving, ...]:
     """Predict what each saving of a way is worth, or read it back.
 
@@ -85,7 +86,12 @@ def savings_of(
         return read_held(path, _savings_from_json)
     smaller = [("input size", stock, way.input_size)] if way.input_size != size else []
     narrower = [("pruning", pruned, way.input_size)] if pruned is not None else []
-    stages = [("", stock, size), *smaller, ("down-sampling", planned, way.input_size), *narrower]
+    stages: list[tuple[str, Network, int]] = [
+        ("", stock, size),
+        *smaller,
+        ("down-sampling", planned, way.input_size),
+        *narrower,
+    ]
     try:
         found = profile_savings(stages)
     except UNPREDICTABLE:

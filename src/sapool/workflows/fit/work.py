@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from torch import nn
 from sapool.base.files import write_text_atomically as write
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.networks.load import load_model
+from sapool.networks.recorded import read_model
+from sapool.networks.traced import TracedModel
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
 from sapool.training import DataSplits, load_data
@@ -50,19 +53,26 @@ class Work:
     def __init__(self, config: FitConfig, folder: Path, reporter: Reporter, environment: dict[str, str]) -> None:
         self.config, self.folder, self.reporter, self.environment = config, folder, reporter, environment
         self.data: Callable[[int], DataSplits] = cache(partial(_load, config))
+        self._network: TracedModel | None = None
 
     def fresh_model(self) -> nn.Module:
         """Return the network with the initial weights that the seed gives, the same for every way."""
         torch.manual_seed(self.config.seed)
         return load_model(self.config.model, self.data(self.config.input_size).num_classes)
 
-    def planned(self, plan: PoolingPlan) -> nn.Module:
-        """Return the network with a plan in it and first weights."""
-        model = self.fresh_model()
-        torch.manual_seed(self.config.seed)
-        return replan(model, plan)
+    def traced(self, size: int) -> TracedModel:
+        """Return the network's trace at a size, with its first weights: they must stay as they are."""
+        self._network = read_model(self._network or self.fresh_model(), size)
+        return self._network
 
-    def plan(self, model: nn.Module, way: Way) -> list[Candidate]:
+    def planned(self, plan: PoolingPlan) -> nn.Module:
+        """Return a copy of the network with a plan in it and first weights."""
+        traced = self.traced(plan.input_size[1])
+        torch.manual_seed(self.config.seed)
+        planned = replan(traced, plan)
+        return copy.deepcopy(planned) if planned is traced.model else planned
+
+    def plan(self, way: Way) -> list[Candidate]:
         """Return the measured candidates of one way: read back if they are there.
 
         Raises:
@@ -73,7 +83,7 @@ class Work:
             return read_held(path, _candidates_from_json)
         self.reporter.stage(f"{way.name}: looking for strides that fit {self.config.budget}")
         tried = first_fitting_plan(
-            model,
+            self.traced(way.input_size),
             way.input_size,
             way.pool,
             budget=self.config.budget,
