@@ -32,7 +32,6 @@ from sapool.export import export_int8, measure_arena, randomize_norms
 from sapool.layers import create_pool, list_pools
 from sapool.memory import profile_tflite
 from sapool.predict.profile import profile_memory
-from sapool.tflite.file import operator_names, parse
 
 RESULTS = Path(__file__).parent / "results" / "arena_prediction.json"
 PACKAGES = ("torch", "timm", "torchvision", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "tflite-micro")
@@ -127,7 +126,7 @@ def compare(model: Model, path: Path) -> dict[str, object]:
         export_int8(net, [images], path, passes=passes)
     measured, predicted = measure_arena(path), profile_tflite(path)
     return {
-        "operators": len(operator_names(parse(path.read_bytes()))),
+        "operators": len(predicted.by_operator),
         "head_bytes": {
             "measured": measured.head_bytes,
             "predicted": predicted.head_bytes,

@@ -32,8 +32,7 @@ from sapool.export import export_int8, measure_arena, optimize_tflite, randomize
 from sapool.layers import create_pool
 from sapool.memory.profile import profile_tflite
 from sapool.memory.verdict import profile_for_target
-from sapool.tflite.arena_read import read_arena_graph
-from sapool.tflite.file import operator_names, parse
+from sapool.tflite import read_graph
 
 DIFFERENCES = ("difference_percent", "firmware_difference_percent", "cortex_m4_difference_percent")
 RESULTS = Path(__file__).parent / "results" / "mcufit_agreement.json"
@@ -162,13 +161,14 @@ def percent(ours: int, theirs: int) -> float:
 
 def compare(mcufit: str, path: Path) -> dict[str, object]:
     head, tail = measured(mcufit, path)
+    graph = read_graph(path)
     ours, wheel, total = profile_tflite(path), measure_arena(path), head + tail
-    on_m4 = profile_for_target(read_arena_graph(path), "cortex-m4").total_bytes
-    names = operator_names(parse(path.read_bytes()))
+    on_m4 = profile_for_target(graph, "cortex-m4").total_bytes
+    kinds = [operator.kind for operator in graph.operators]
     return {
         "flash_bytes": path.stat().st_size,
-        "operators": len(names),
-        "loops": names.count("WHILE"),
+        "operators": len(kinds),
+        "loops": kinds.count("WHILE"),
         "mcufit_head_bytes": head,
         "mcufit_tail_bytes": tail,
         "sapool_head_bytes": ours.head_bytes,

@@ -27,11 +27,11 @@ from arena_prediction import PACKAGES, Model, models
 from sapool.export import export_int8, randomize_norms
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import run_model
-from sapool.memory import arena_graph_of, buffers_of, greedy_offsets, head_of, lower_bound
+from sapool.memory import buffers_of, greedy_offsets, head_of, lower_bound
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.verdict import profile_for_target
-from sapool.passes.file.offline_plan import drop_plan, plan_offline
-from sapool.tflite.file import pack, parse
+from sapool.passes.file.offline_plan import plan_offline
+from sapool.tflite import Graph, read_graph, write_graph
 
 RESULTS = Path(__file__).parent / "results" / "offline_plan.json"
 RUNS = 4
@@ -45,24 +45,23 @@ def export(model: Model, path: Path) -> None:
     export_int8(net, [images], path, passes=passes)
 
 
-def on_cortex_m4(file: Any) -> int:
-    return profile_for_target(arena_graph_of(file), "cortex-m4").head_bytes
+def on_cortex_m4(graph: Graph) -> int:
+    return profile_for_target(graph, "cortex-m4").head_bytes
 
 
 def compare(data: bytes) -> dict[str, object]:
-    bare, planned = parse(data), parse(data)
-    for file in (bare, planned):
-        drop_plan(file)
-    graph = arena_graph_of(bare)
-    buffers = buffers_of(graph)
+    bare = read_graph(data)
+    bare.set_offline(None)
+    planned = bare.copy()
+    buffers = buffers_of(bare)
     started = time.perf_counter()
-    alone = head_of(buffers, plan_arena(graph, sharing=False))
+    alone = head_of(buffers, plan_arena(bare, sharing=False))
     middle = time.perf_counter()
-    shared = head_of(buffers, plan_arena(graph))
+    shared = head_of(buffers, plan_arena(bare))
     ended = time.perf_counter()
     plan_offline(planned)
-    inputs = random_inputs(pack(bare), RUNS)
-    before, after = (run_model("model", pack(file), inputs) for file in (bare, planned))
+    inputs = random_inputs(write_graph(bare), RUNS)
+    before, after = (run_model("model", write_graph(one), inputs) for one in (bare, planned))
     return {
         "buffers": len(buffers),
         "lower_bound_bytes": lower_bound(buffers),
@@ -73,7 +72,7 @@ def compare(data: bytes) -> dict[str, object]:
         "plan_measured_bytes": after.head_bytes,
         "tail_bytes": {"greedy": before.tail_bytes, "plan": after.tail_bytes},
         "outputs_equal": after.same_outputs(before),
-        "cortex_m4_bytes": {name: on_cortex_m4(file) for name, file in (("greedy", bare), ("plan", planned))},
+        "cortex_m4_bytes": {name: on_cortex_m4(one) for name, one in (("greedy", bare), ("plan", planned))},
         "seconds": {"without_sharing": round(middle - started, 3), "with": round(ended - middle, 3)},
     }
 

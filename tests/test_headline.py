@@ -12,9 +12,10 @@ from types import ModuleType
 import pytest
 
 from sapool.export import measure_arena
-from sapool.memory import head_without_inputs, read_arena_graph
+from sapool.memory import head_without_inputs
 from sapool.networks.load import load_model
 from sapool.planning.plan import make_plan
+from sapool.tflite import read_graph
 
 HEADLINE = Path(__file__).parents[1] / "benchmarks" / "headline"
 OWN = ("definitions", "deploying", "front", "page", "run", "savings")
@@ -52,7 +53,7 @@ def test_the_committed_file_is_the_recorded_one(headline: ModuleType) -> None:
         return
     arena = measure_arena(path)
     assert (arena.head_bytes, arena.total_bytes) == (records[0]["head_bytes"], records[0]["total_bytes"])
-    assert head_without_inputs(read_arena_graph(path)) == records[0]["head_without_image_bytes"]
+    assert head_without_inputs(read_graph(path)) == records[0]["head_without_image_bytes"]
     assert path.stat().st_size == records[0]["flash_bytes"] < headline.definitions.FILE_BYTES
 
 

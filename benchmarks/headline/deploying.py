@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from sapool.base.files import write_bytes_atomically
 from sapool.base.records import ArenaRecord, ExportRecord
 from sapool.export import export_int8, measure_arena
-from sapool.memory import head_without_inputs, read_arena_graph
+from sapool.memory import head_without_inputs
 from sapool.passes import FILE_PASSES, PASSES
 from sapool.passes.file.offline_plan import plan_offline
 from sapool.passes.file.tile_prefix import tile_prefix
-from sapool.tflite.file import count_macs, load_tflite, pack, parse
+from sapool.tflite import count_macs, read_graph, write_graph
 
 LAST = ("tile_prefix", "plan_offline")
 REWRITES = tuple(name for name in (*PASSES, *FILE_PASSES) if name not in LAST)
@@ -39,13 +39,13 @@ def deploy(
     with tempfile.TemporaryDirectory() as folder:
         flat = Path(folder) / "flat.tflite"
         export = export_int8(model, calibration, flat, passes=passes)
-        file = parse(load_tflite(flat))
+        graph = read_graph(flat)
     applied = export.passes
-    if tiled and tile_prefix(file, most_extra_macs=definitions.MOST_EXTRA_MACS):
+    if tiled and tile_prefix(graph, most_extra_macs=definitions.MOST_EXTRA_MACS):
         applied += ("tile_prefix",)
-    if passes and plan_offline(file):
+    if passes and plan_offline(graph):
         applied += ("plan_offline",)
-    data = pack(file)
+    data = write_graph(graph)
     write_bytes_atomically(path, data)
-    export = replace(export, path=path.name, flash_bytes=len(data), macs=count_macs(data), passes=applied)
-    return Deployed(export, measure_arena(path), head_without_inputs(read_arena_graph(path)))
+    export = replace(export, path=path.name, flash_bytes=len(data), macs=count_macs(graph), passes=applied)
+    return Deployed(export, measure_arena(path), head_without_inputs(graph))

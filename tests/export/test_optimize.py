@@ -11,10 +11,9 @@ from sapool.export import InterpreterError
 from sapool.export.optimize import EXACT_PASSES, Arena, optimize_tflite
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import run_model
-from sapool.memory import arena_graph_of
 from sapool.passes import choose_passes
-from sapool.passes.file.offline_plan import write_plan
-from sapool.tflite.file import TfliteError, count_operators, pack, parse, schema
+from sapool.tflite import Constant, Graph, Options, TfliteError, read_graph, write_graph
+from sapool.tflite.file import schema
 from tests.export.runtime.test_inputs import sums
 from tests.passes.file.test_fold_pads import FOLDED
 from tests.passes.file.test_offline_plan import attention
@@ -50,7 +49,7 @@ def test_each_pass_reports_what_it_saved(tmp_path: Path) -> None:
     assert (effect.name, effect.places, effect.kept, effect.reason) == ("fold_pads", 1, True, "")
     assert (effect.before, effect.after) == (record.before, record.after)
     assert record.macs_after == record.macs_before * 16 // 9
-    assert set(count_operators(out.read_bytes())) == {"CONV_2D"}
+    assert set(read_graph(out.read_bytes()).kinds()) == {"CONV_2D"}
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
@@ -59,21 +58,20 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     assert record.compared_runs == 2
 
 
-def _weights_of_one(model: Any) -> int:
-    weights = model.buffers[model.subgraphs[0].tensors[3].buffer]
-    weights.data = np.ones(len(weights.data), np.uint8)
+def _weights_of_one(graph: Graph) -> int:
+    size = graph.tensors[3].bytes
+    graph.change_tensor(3, constant=Constant(np.ones(size, np.uint8)))
     return 1
 
 
-def _more_tensors(model: Any) -> int:
+def _more_tensors(graph: Graph) -> int:
     for _ in range(8):
-        model.subgraphs[0].tensors.append(model.subgraphs[0].tensors[0])
+        graph.add_tensor(graph.tensors[0])
     return 8
 
 
-def _no_such_operator(model: Any) -> int:
-    code = model.operatorCodes[0]
-    code.builtinCode = code.deprecatedBuiltinCode = schema().BuiltinOperator.MATRIX_SET_DIAG
+def _no_such_operator(graph: Graph) -> int:
+    graph.change_operator(0, kind="MATRIX_SET_DIAG", options=Options())
     return 1
 
 
@@ -109,12 +107,12 @@ def test_constants_behind_the_flatbuffer_come_inline(tmp_path: Path) -> None:
 
 
 def test_a_bad_plan_is_replaced_and_a_good_one_stays(tmp_path: Path) -> None:
-    model = parse(attention())
-    write_plan(model, [8192, -1, -1, -1])
+    model = read_graph(attention())
+    model.set_offline([8192, -1, -1, -1])
     out = tmp_path / "ours.tflite"
-    record = optimize_tflite(written(tmp_path, pack(model)), out)
+    record = optimize_tflite(written(tmp_path, write_graph(model)), out)
     assert record.before.head_bytes > 8192 > record.after.head_bytes
-    assert max(arena_graph_of(parse(out.read_bytes())).offline) < 8192
+    assert max(read_graph(out).offline) < 8192
     again = optimize_tflite(out, tmp_path / "again.tflite")
     assert again.after == again.before == record.after
     assert (tmp_path / "again.tflite").read_bytes() == out.read_bytes()
@@ -138,10 +136,10 @@ def test_mistakes_are_named_in_one_line(tmp_path: Path) -> None:
         optimize_tflite(path, tmp_path)
     with pytest.raises(TfliteError, match="no such file"):
         optimize_tflite(tmp_path / "x.tflite", tmp_path / "o.tflite")
-    model = parse(attention())
+    model = read_graph(attention())
     _no_such_operator(model)
     with pytest.raises(InterpreterError, match=r"theirs\.tflite: TensorFlow Lite Micro refuses it.*MATRIX_SET_DIAG"):
-        optimize_tflite(written(tmp_path, pack(model)), tmp_path / "o.tflite")
+        optimize_tflite(written(tmp_path, write_graph(model)), tmp_path / "o.tflite")
     assert not (tmp_path / "o.tflite").exists()
 
 

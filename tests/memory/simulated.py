@@ -1,4 +1,4 @@
-"""A naive machine that runs an :class:`ArenaGraph` in a planned arena and notices every byte that was overwritten.
+"""A naive machine that runs an :class:`Graph` in a planned arena and notices every byte that was overwritten.
 
 Values are tokens: whoever makes a byte gives it a number of its own, and every reader checks the numbers it reads.
 """
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from sapool.memory.aliasing import IN_PLACE, VIEWS
 from sapool.memory.lifetimes import buffers_of
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite import Graph, Operator
+from tests.graphs import make_operator, make_tensor
 
 Tokens = NDArray[np.int64]
 
 
 class Machine:
-    def __init__(self, graph: ArenaGraph, offsets: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, offsets: Sequence[int]) -> None:
         self.graph, self.fresh = graph, itertools.count(1)
         buffers = buffers_of(graph)
         self.at = {b.tensor: offset for b, offset in zip(buffers, offsets, strict=True) if b.tensor >= 0}
@@ -53,7 +54,7 @@ class Machine:
         for tensor in self.graph.outputs:
             self.check(tensor)
 
-    def step(self, operator: ArenaOperator) -> None:
+    def step(self, operator: Operator) -> None:
         made = operator.outputs[0]
         if operator.kind in VIEWS:
             self.copy(operator.inputs[0], self.at[made])
@@ -71,7 +72,7 @@ class Machine:
         for i in range(self.graph.tensors[tensor].bytes):
             self.memory[to + i] = self.memory[self.at[tensor] + i]
 
-    def join(self, operator: ArenaOperator) -> None:
+    def join(self, operator: Operator) -> None:
         made = operator.outputs[0]
         shape = self.graph.tensors[made].shape
         shapes = [self.graph.tensors[t].shape for t in operator.inputs]
@@ -87,7 +88,7 @@ class Machine:
                     self.memory[to + i] = self.memory[self.at[tensor] + outer * size + i]
                 to += size
 
-    def by_element(self, operator: ArenaOperator) -> None:
+    def by_element(self, operator: Operator) -> None:
         made = operator.outputs[0]
         count = self.graph.tensors[made].bytes
         self.expected[made] = self.new(count)
@@ -99,15 +100,15 @@ class Machine:
             self.memory[self.at[made] + i] = self.expected[made][i]
 
 
-def random_graph(seed: int, length: int = 14) -> ArenaGraph:
+def random_graph(seed: int, length: int = 14) -> Graph:
     """Operators of many kinds on tensors of a few shapes, whatever fits."""
     dice = random.Random(seed)
-    tensors = [ArenaTensor("x", (1, 4, 4, 4)), ArenaTensor("constant", (1, 1, 1, 4), constant=True)]
-    operators: list[ArenaOperator] = []
+    tensors = [make_tensor("x", (1, 4, 4, 4)), make_tensor("constant", (1, 1, 1, 4), constant=True)]
+    operators: list[Operator] = []
 
     def made(kind: str, inputs: Sequence[int], shape: tuple[int, ...]) -> None:
-        tensors.append(ArenaTensor(str(len(tensors)), shape))
-        operators.append(ArenaOperator(kind, tuple(inputs), (len(tensors) - 1,)))
+        tensors.append(make_tensor(str(len(tensors)), shape))
+        operators.append(make_operator(kind, tuple(inputs), (len(tensors) - 1,)))
 
     for _ in range(length):
         known = [i for i in range(len(tensors)) if i != 1]
@@ -132,4 +133,4 @@ def random_graph(seed: int, length: int = 14) -> ArenaGraph:
         else:
             made("MAX_POOL_2D", (one,), (1, 1, 2, 16))
     unread = set(range(2, len(tensors))) - {t for op in operators for t in op.inputs}
-    return ArenaGraph(tuple(tensors), tuple(operators), (0,), tuple(sorted(unread)))
+    return Graph(tuple(tensors), tuple(operators), (0,), tuple(sorted(unread)))

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from sapool import tflite
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import run_model
 from sapool.memory.aliasing import IN_PLACE, VIEWS, clusters_of
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from tests.graphs import make_operator, make_tensor
 from tests.memory.handmade import Graph, Op, Tensor, build, constant
 from tests.memory.simulated import Machine, random_graph
 
@@ -18,14 +19,14 @@ MAP = (1, 4, 4, 8)
 BYTES = 128
 
 
-def chain(*steps: tuple[str, Sequence[int], tuple[int, ...]]) -> ArenaGraph:
+def chain(*steps: tuple[str, Sequence[int], tuple[int, ...]]) -> tflite.Graph:
     """Tensor 0 is the input, tensor i the output of step i; the last is the result."""
-    tensors = [ArenaTensor("x", MAP), *(ArenaTensor(kind, shape) for kind, _, shape in steps)]
-    operators = [ArenaOperator(kind, tuple(inputs), (i + 1,)) for i, (kind, inputs, _) in enumerate(steps)]
-    return ArenaGraph(tuple(tensors), tuple(operators), (0,), (len(steps),))
+    tensors = [make_tensor("x", MAP), *(make_tensor(kind, shape) for kind, _, shape in steps)]
+    operators = [make_operator(kind, tuple(inputs), (i + 1,)) for i, (kind, inputs, _) in enumerate(steps)]
+    return tflite.Graph(tuple(tensors), tuple(operators), (0,), (len(steps),))
 
 
-def together(graph: ArenaGraph, **choice: bool) -> list[dict[int, int]]:
+def together(graph: tflite.Graph, **choice: bool) -> list[dict[int, int]]:
     """Return tensor -> offset, a cluster each."""
     buffers = buffers_of(graph)
     return [{buffers[i].tensor: at for i, at in cluster} for cluster in clusters_of(graph, buffers, **choice)]
@@ -85,11 +86,11 @@ def test_a_view_of_what_lives_on_is_not_written_over() -> None:
 
 
 def test_other_widths_and_constants_are_not_written_over() -> None:
-    tensors = (ArenaTensor("x", MAP), ArenaTensor("wide", MAP, "int16"), ArenaTensor("c", MAP, "int16", constant=True))
-    made = ArenaTensor("y", MAP, "int16")
-    graph = ArenaGraph(
+    tensors = (make_tensor("x", MAP), make_tensor("wide", MAP, "int16"), make_tensor("c", MAP, "int16", constant=True))
+    made = make_tensor("y", MAP, "int16")
+    graph = tflite.Graph(
         (*tensors, made),
-        (ArenaOperator("QUANTIZE", (0,), (1,)), ArenaOperator("ADD", (2, 1), (3,))),
+        (make_operator("QUANTIZE", (0,), (1,)), make_operator("ADD", (2, 1), (3,))),
         (0,),
         (3,),
     )

@@ -5,7 +5,8 @@ import pytest
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.planners import greedy_offsets, head_of, lower_bound
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite import Graph
+from tests.graphs import make_operator, make_tensor
 from tests.memory.simulated import Machine, random_graph
 
 
@@ -24,10 +25,10 @@ def test_a_plan_keeps_every_value_and_is_never_above_the_greedy_one(seed: int) -
 
 def test_sharing_goes_below_the_lower_bound_of_plans_without() -> None:
     sides = ((1, 16, 16), (1, 256, 256), (1, 256, 256), (1, 16, 16))
-    tensors = tuple(ArenaTensor(str(i), shape) for i, shape in enumerate(sides))
+    tensors = tuple(make_tensor(str(i), shape) for i, shape in enumerate(sides))
     kinds = ("BATCH_MATMUL", "SOFTMAX", "BATCH_MATMUL")
-    operators = tuple(ArenaOperator(kind, (i,), (i + 1,)) for i, kind in enumerate(kinds))
-    graph = ArenaGraph(tensors, operators, (0,), (3,))
+    operators = tuple(make_operator(kind, (i,), (i + 1,)) for i, kind in enumerate(kinds))
+    graph = Graph(tensors, operators, (0,), (3,))
     buffers = buffers_of(graph)
     assert head_of(buffers, plan_arena(graph, sharing=False)) == lower_bound(buffers) == 2 * 256 * 256
     assert head_of(buffers, plan_arena(graph)) == 256 * 256 + 256
@@ -35,6 +36,6 @@ def test_sharing_goes_below_the_lower_bound_of_plans_without() -> None:
 
 def test_control_flow_is_refused() -> None:
     one = random_graph(0)
-    graph = ArenaGraph(one.tensors, one.operators, one.inputs, one.outputs, (one,))
+    graph = Graph(one.tensors, one.operators, one.inputs, one.outputs, subgraphs=(one,))
     with pytest.raises(ValueError, match="must have no control flow, got 1 graphs"):
         plan_arena(graph)

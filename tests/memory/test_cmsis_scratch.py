@@ -12,7 +12,8 @@ from sapool.memory.cmsis_scratch import (
 )
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Simd, get_target
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite import Graph, Operator
+from tests.graphs import make_operator, make_tensor
 
 SIMD: tuple[Simd, ...] = ("none", "dsp", "mve")
 SAME, VALID = 0, 1
@@ -20,15 +21,15 @@ SAME, VALID = 0, 1
 
 def one_operator(
     kind: str, shape: tuple[int, ...], weights: tuple[int, ...], out: tuple[int, ...], **options: Any
-) -> tuple[ArenaGraph, ArenaOperator]:
+) -> tuple[Graph, Operator]:
     constant, dtype = options.pop("constant", True), options.pop("dtype", "int8")
     tensors = (
-        ArenaTensor("x", shape, dtype),
-        ArenaTensor("w", weights, constant=constant),
-        ArenaTensor("y", out, dtype),
+        make_tensor("x", shape, dtype),
+        make_tensor("w", weights, constant=constant),
+        make_tensor("y", out, dtype),
     )
-    operator = ArenaOperator(kind, (0, 1), (2,), options)
-    return ArenaGraph(tensors, (operator,), (0,), (2,)), operator
+    operator = make_operator(kind, (0, 1), (2,), options)
+    return Graph(tensors, (operator,), (0,), (2,)), operator
 
 
 def convolution(kernel: tuple[int, int], size: int = 8, channels: int = 16, **options: Any) -> Any:

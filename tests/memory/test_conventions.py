@@ -4,17 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sapool.memory import (
-    ArenaGraph,
-    ArenaOperator,
-    ArenaTensor,
-    buffers_of,
-    profile_graph,
-    profile_tflite,
-    read_arena_graph,
-)
-from sapool.memory.conventions import blocks_of, conventions_of, macs_of
-from sapool.tflite.file import count_macs
+from sapool.memory import buffers_of, profile_graph, profile_tflite
+from sapool.memory.conventions import blocks_of, conventions_of
+from sapool.tflite import Graph, Operator, count_macs, macs_of, read_graph
+from tests.graphs import make_operator, make_tensor
 from tests.memory.handmade import build
 from tests.memory.single_operators import convolutions, products
 
@@ -25,14 +18,14 @@ class Network:
     """Convolutions one behind another; sizes are (H, W, C)."""
 
     def __init__(self, side: int, channels: int) -> None:
-        self.tensors = [ArenaTensor("image", (1, side, side, channels))]
-        self.operators: list[ArenaOperator] = []
+        self.tensors = [make_tensor("image", (1, side, side, channels))]
+        self.operators: list[Operator] = []
         self.last = 0
 
     def _add(self, kind: str, inputs: tuple[int, ...], shape: tuple[int, ...]) -> int:
-        self.tensors.append(ArenaTensor(f"t{len(self.tensors)}", shape))
+        self.tensors.append(make_tensor(f"t{len(self.tensors)}", shape))
         self.last = len(self.tensors) - 1
-        self.operators.append(ArenaOperator(kind, inputs, (self.last,)))
+        self.operators.append(make_operator(kind, inputs, (self.last,)))
         return self.last
 
     def conv(self, out: int, kernel: int = 1, stride: int = 1, kind: str = "CONV_2D") -> int:
@@ -40,7 +33,7 @@ class Network:
         _, height, width, channels = self.tensors[entering].shape
         depthwise = kind == "DEPTHWISE_CONV_2D"
         weights = (1, kernel, kernel, out) if depthwise else (out, kernel, kernel, channels)
-        self.tensors.append(ArenaTensor("w", weights, constant=True))
+        self.tensors.append(make_tensor("w", weights, constant=True))
         return self._add(kind, (entering, len(self.tensors) - 1), (1, height // stride, width // stride, out))
 
     def depthwise(self, stride: int = 1) -> int:
@@ -59,11 +52,11 @@ class Network:
         if stride == 1 and out == channels:
             self.add(entering)
 
-    def graph(self) -> ArenaGraph:
-        return ArenaGraph(tuple(self.tensors), tuple(self.operators), (0,), (self.last,))
+    def graph(self) -> Graph:
+        return Graph(tuple(self.tensors), tuple(self.operators), (0,), (self.last,))
 
 
-def mobilenet_v2() -> ArenaGraph:
+def mobilenet_v2() -> Graph:
     """Table 2 of Sandler et al., CVPR 2018, at 224 px, to the last map."""
     net = Network(224, 3)
     net.conv(32, 3, 2)
@@ -131,9 +124,9 @@ def test_without_the_input_image_the_head_is_what_the_rest_needs() -> None:
 @pytest.mark.parametrize("name", ["conv_int8_6", "depthwise_int8_6", "fc_int8_1", "bmm_int8_00", "bmm_int8_11"])
 def test_macs_are_those_of_the_file(name: str) -> None:
     data = build(dict([*convolutions(), *products()])[name])
-    graph = read_arena_graph(data)
-    assert macs_of(graph, graph.operators[0]) == count_macs(data) > 0
+    graph = read_graph(data)
+    assert macs_of(graph, graph.operators[0]) == count_macs(read_graph(data)) > 0
 
 
 def test_macs_of_a_whole_file_add_up(exported: Path) -> None:
-    assert sum(op.macs for op in profile_tflite(exported).by_operator) == count_macs(exported.read_bytes())
+    assert sum(op.macs for op in profile_tflite(exported).by_operator) == count_macs(read_graph(exported.read_bytes()))

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sapool.memory import read_arena_graph, tail_bytes
+from sapool.memory import tail_bytes
 from sapool.memory.persistent import firmware_tail_bytes
+from sapool.tflite import read_graph
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import build
 from tests.memory.test_persistent import GRAPHS
 
-ALL = GRAPHS | {f"cf_{name}": read_arena_graph(build(*graphs)) for name, graphs in control_flow().items()}
+ALL = GRAPHS | {f"cf_{name}": read_graph(build(*graphs)) for name, graphs in control_flow().items()}
 
 
 TAILS = Path(__file__).with_name("tails_on_wasm32.json")

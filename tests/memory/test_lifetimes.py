@@ -5,30 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from sapool.memory import (
-    ArenaGraph,
-    ArenaOperator,
-    ArenaTensor,
-    Buffer,
-    buffers_of,
-    fixed_offsets,
-    profile_graph,
-    profile_tflite,
-    read_arena_graph,
-)
+from sapool import tflite
+from sapool.memory import Buffer, buffers_of, fixed_offsets, profile_graph, profile_tflite
 from sapool.memory.lifetimes import spans_of, steps_of
+from sapool.tflite import read_graph
+from tests.graphs import make_operator, make_tensor
 from tests.memory.allocations import Arena, allocations
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import Graph, Op, Tensor, build
 
 
-def graph_of(sizes: list[int], operators: list[tuple[list[int], list[int]]], outputs: tuple[int, ...]) -> ArenaGraph:
-    tensors = tuple(ArenaTensor(f"t{i}", (1, size)) for i, size in enumerate(sizes))
-    made = tuple(ArenaOperator("ADD", tuple(ins), tuple(outs)) for ins, outs in operators)
-    return ArenaGraph(tensors, made, (0,), outputs)
+def graph_of(sizes: list[int], operators: list[tuple[list[int], list[int]]], outputs: tuple[int, ...]) -> tflite.Graph:
+    tensors = tuple(make_tensor(f"t{i}", (1, size)) for i, size in enumerate(sizes))
+    made = tuple(make_operator("ADD", tuple(ins), tuple(outs)) for ins, outs in operators)
+    return tflite.Graph(tensors, made, (0,), outputs)
 
 
-def lives(graph: ArenaGraph) -> dict[int, tuple[int, int]]:
+def lives(graph: tflite.Graph) -> dict[int, tuple[int, int]]:
     return {b.tensor: (b.first, b.last) for b in buffers_of(graph)}
 
 
@@ -46,7 +39,7 @@ def test_a_residual_lives_until_it_is_added() -> None:
 def test_an_output_lives_to_the_end_and_an_input_from_the_start() -> None:
     graph = graph_of([1, 1, 1, 1], [([0], [1]), ([1], [2]), ([2], [3])], (1, 3))
     assert lives(graph)[1] == (1, 3)
-    unread = ArenaGraph((*graph.tensors, ArenaTensor("second", (1, 1))), graph.operators, (0, 4), (3,))
+    unread = tflite.Graph((*graph.tensors, make_tensor("second", (1, 1))), graph.operators, (0, 4), (3,))
     assert lives(unread)[4] == (0, 0)
 
 
@@ -60,29 +53,29 @@ def test_a_tensor_nothing_touches_takes_room_all_the_same() -> None:
 
 def test_constants_variables_and_empty_tensors_take_none() -> None:
     tensors = (
-        ArenaTensor("x", (4,)),
-        ArenaTensor("w", (4,), constant=True),
-        ArenaTensor("state", (4,), variable=True),
-        ArenaTensor("none", (0, 4)),
-        ArenaTensor("y", (4,)),
+        make_tensor("x", (4,)),
+        make_tensor("w", (4,), constant=True),
+        make_tensor("state", (4,), variable=True),
+        make_tensor("none", (0, 4)),
+        make_tensor("y", (4,)),
     )
-    graph = ArenaGraph(tensors, (ArenaOperator("ADD", (0, 1, 2, 3, -1), (4,)),), (0,), (4,))
+    graph = tflite.Graph(tensors, (make_operator("ADD", (0, 1, 2, 3, -1), (4,)),), (0,), (4,))
     assert set(lives(graph)) == {0, 4}
 
 
 def test_scratch_comes_after_the_tensors_and_lives_with_its_operator() -> None:
     tensors = (
-        ArenaTensor("x", (1, 4, 4, 3)),
-        ArenaTensor("axes", (2,), "int32", constant=True),
-        ArenaTensor("y", (1, 3)),
+        make_tensor("x", (1, 4, 4, 3)),
+        make_tensor("axes", (2,), "int32", constant=True),
+        make_tensor("y", (1, 3)),
     )
-    graph = ArenaGraph(tensors, (ArenaOperator("MEAN", (0, 1), (2,)),), (0,), (2,))
+    graph = tflite.Graph(tensors, (make_operator("MEAN", (0, 1), (2,)),), (0,), (2,))
     scratch = [Buffer(size, 1, 1, operator=0) for size in (12, 16, 8)]
     assert buffers_of(graph) == (Buffer(48, 0, 1, tensor=0), Buffer(3, 1, 1, tensor=2), *scratch)
 
 
 def test_a_loop_spans_the_operators_of_what_it_runs() -> None:
-    graph = read_arena_graph(build(*control_flow()["while"]))
+    graph = read_graph(build(*control_flow()["while"]))
     # RELU is step 1 and WHILE starts at 2: its condition enters at 3 and runs at 4, its body at 5 and 6 to 8.
     assert spans_of(graph) == ((1, 1), (2, 8), (9, 9))
     inside = {(b.subgraph, b.tensor): (b.first, b.last) for b in buffers_of(graph)}
@@ -94,7 +87,7 @@ def test_a_loop_spans_the_operators_of_what_it_runs() -> None:
 def test_a_graph_nothing_runs_still_takes_room() -> None:
     main, condition, _ = control_flow()["while"]
     alone = Graph(main.tensors[:3], main.ops[:1], [1], [2])
-    graph = read_arena_graph(build(alone, condition))
+    graph = read_graph(build(alone, condition))
     assert {(b.first, b.last) for b in buffers_of(graph) if b.subgraph == 1} == {(-1, -1)}
 
 
@@ -134,7 +127,7 @@ def test_random_graphs_take_what_the_interpreter_takes(tmp_path: Path) -> None:
     profiles = {name: profile_tflite(data) for name, data in models.items()}
     predicted = {name: Arena(p.head_bytes, p.tail_bytes) for name, p in profiles.items()}
     assert predicted == allocations(models, tmp_path)
-    planned = [profile_graph(read_arena_graph(build(random_graph(seed)))).head_bytes for seed in range(60)]
+    planned = [profile_graph(read_graph(build(random_graph(seed)))).head_bytes for seed in range(60)]
     assert planned != [predicted[f"offline{seed}"].head for seed in range(60)]
 
 
@@ -145,7 +138,7 @@ def test_offline_offsets_go_on_from_graph_to_graph(tmp_path: Path) -> None:
     in_body = sum(len(graph.tensors) for graph in graphs[:2]) + 4
     offsets = [4096 if i == in_body else -1 for i in range(count)]
     data = build(*graphs, offline=offsets)
-    graph = read_arena_graph(data)
+    graph = read_graph(data)
     ((place, offset),) = fixed_offsets(graph, buffers_of(graph)).items()
     assert (buffers_of(graph)[place].subgraph, buffers_of(graph)[place].tensor, offset) == (2, 4, 4096)
     profile = profile_tflite(data)
@@ -154,5 +147,5 @@ def test_offline_offsets_go_on_from_graph_to_graph(tmp_path: Path) -> None:
 
 
 def test_offline_offsets_are_given_by_place() -> None:
-    graph = read_arena_graph(build(random_graph(1), offline=[-1, 32, 0, *[-1] * (len(random_graph(1).tensors) - 3)]))
+    graph = read_graph(build(random_graph(1), offline=[-1, 32, 0, *[-1] * (len(random_graph(1).tensors) - 3)]))
     assert fixed_offsets(graph, buffers_of(graph)) == {1: 32, 2: 0}

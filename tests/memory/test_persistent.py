@@ -4,13 +4,15 @@ import dataclasses
 
 import pytest
 
-from sapool.memory import ArenaGraph, ArenaOperator, ArenaTensor, read_arena_graph, tail_bytes
+from sapool.memory import tail_bytes
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, unknown_kinds
 from sapool.memory.planners import aligned
+from sapool.tflite import Graph, read_graph
+from tests.graphs import make_operator, make_tensor, with_operators
 from tests.memory.handmade import build
 from tests.memory.single_operators import everything
 
-GRAPHS = {name: read_arena_graph(build(graph)) for name, graph in everything().items()}
+GRAPHS = {name: read_graph(build(graph)) for name, graph in everything().items()}
 
 
 def test_a_relu_keeps_the_sum_of_its_pieces() -> None:
@@ -47,12 +49,12 @@ def test_a_relu_in_a_firmware_is_the_sum_of_its_pieces() -> None:
 
 def test_a_firmware_keeps_room_for_the_models_own_variables() -> None:
     graph = GRAPHS["RELU_int8"]
-    handle = ArenaOperator("VAR_HANDLE", (), (1,), {"sharedName": b"state"})
+    handle = make_operator("VAR_HANDLE", (), (1,), {"sharedName": b"state"})
     runtime = aligned(aligned(36 + 44 + 36 + 12) + 20) + 8 + 8  # a list of 12 bytes and one variable of 20 among it
     data = aligned(aligned(runtime + 2 * 12 + 2 * 32 + 8 + 28) + 4)  # options and data of the VAR_HANDLE: 8 and 4
     described = 40 + 12 + 8
     one = aligned(data + 4) + described
-    with_handle = dataclasses.replace(graph, operators=(*graph.operators, handle))
+    with_handle = with_operators(graph, *graph.operators, handle)
     assert firmware_tail_bytes(with_handle) == aligned(one + 4) + described
 
 
@@ -64,20 +66,20 @@ def test_a_right_side_that_must_be_turned_is_kept_turned() -> None:
 def test_channels_cost_a_multiplier_and_a_shift() -> None:
     def of(channels: int) -> int:
         tensors = (
-            ArenaTensor("x", (1, 4, 4, 4)),
-            ArenaTensor("w", (channels, 3, 3, 4), constant=True),
-            ArenaTensor("y", (1, 4, 4, channels)),
+            make_tensor("x", (1, 4, 4, 4)),
+            make_tensor("w", (channels, 3, 3, 4), constant=True),
+            make_tensor("y", (1, 4, 4, channels)),
         )
-        return tail_bytes(ArenaGraph(tensors, (ArenaOperator("CONV_2D", (0, 1), (2,)),), (0,), (2,)))
+        return tail_bytes(Graph(tensors, (make_operator("CONV_2D", (0, 1), (2,)),), (0,), (2,)))
 
     assert of(32) - of(16) == 8 * 16
 
 
 def test_planning_lists_every_tensor_once_more() -> None:
-    def chain(length: int) -> ArenaGraph:
-        tensors = tuple(ArenaTensor(f"t{i}", (1, 4)) for i in range(length + 1))
-        operators = tuple(ArenaOperator("RELU", (i,), (i + 1,)) for i in range(length))
-        return ArenaGraph(tensors, operators, (0,), (length,))
+    def chain(length: int) -> Graph:
+        tensors = tuple(make_tensor(f"t{i}", (1, 4)) for i in range(length + 1))
+        operators = tuple(make_operator("RELU", (i,), (i + 1,)) for i in range(length))
+        return Graph(tensors, operators, (0,), (length,))
 
     assert setup_bytes(chain(90)) - setup_bytes(chain(40)) == 50 * (32 + 40)
     # On a 32-bit core a buffer's life has two shorter words; a scratch buffer more is a request, too.
@@ -92,6 +94,6 @@ def test_another_pointer_is_refused() -> None:
 
 def test_kinds_that_are_not_known_are_named() -> None:
     graph = GRAPHS["RELU_int8"]
-    odd = dataclasses.replace(graph, operators=(dataclasses.replace(graph.operators[0], kind="CUSTOM_THING"),))
+    odd = with_operators(graph, dataclasses.replace(graph.operators[0], kind="CUSTOM_THING"))
     assert unknown_kinds(graph) == ()
     assert unknown_kinds(odd) == ("CUSTOM_THING",)

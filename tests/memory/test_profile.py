@@ -7,21 +7,10 @@ import torch
 from torch import nn
 
 from sapool.export import export_int8, measure_arena
-from sapool.memory import (
-    ArenaGraph,
-    ArenaOperator,
-    ArenaTensor,
-    MemoryProfile,
-    arena_size,
-    buffers_of,
-    lower_bound,
-    profile_graph,
-    profile_tflite,
-    read_arena_graph,
-)
-from sapool.passes.file.offline_plan import drop_plan
-from sapool.tflite.file import TfliteError, pack, parse
+from sapool.memory import MemoryProfile, arena_size, buffers_of, lower_bound, profile_graph, profile_tflite
+from sapool.tflite import Graph, TfliteError, read_graph, write_graph
 from tests.conftest import images, pooled_net
+from tests.graphs import make_operator, make_tensor
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import build
 
@@ -50,7 +39,7 @@ def assert_as_measured(path: Path) -> None:
     profile, arena = profile_tflite(path), measure_arena(path)
     assert (profile.head_bytes, profile.tail_bytes) == (arena.head_bytes, arena.tail_bytes)
     assert profile.total_bytes == arena.total_bytes
-    assert arena_size(read_arena_graph(path)) == arena.size
+    assert arena_size(read_graph(path)) == arena.size
 
 
 @pytest.mark.slow
@@ -88,9 +77,9 @@ def test_a_profile_says_what_is_alive_where(exported: Path) -> None:
 
 def without_plan(path: Path) -> bytes:
     """The same file for the runtime's own planner."""
-    model = parse(path.read_bytes())
-    drop_plan(model)
-    return pack(model)
+    graph = read_graph(path)
+    graph.set_offline(None)
+    return write_graph(graph)
 
 
 def test_a_profile_survives_json(exported: Path) -> None:
@@ -103,13 +92,13 @@ def test_a_profile_survives_json(exported: Path) -> None:
 
 
 def test_module_names_come_through() -> None:
-    tensors = (ArenaTensor("x", (1, 4)), ArenaTensor("y", (1, 4)))
-    graph = ArenaGraph(tensors, (ArenaOperator("RELU", (0,), (1,), module="body.act"),), (0,), (1,))
+    tensors = (make_tensor("x", (1, 4)), make_tensor("y", (1, 4)))
+    graph = Graph(tensors, (make_operator("RELU", (0,), (1,), module="body.act"),), (0,), (1,))
     assert profile_graph(graph).by_operator[0].module == "body.act"
 
 
 def test_where_other_graphs_run_the_worst_step_counts() -> None:
-    graph = read_arena_graph(build(*control_flow()["while"]))
+    graph = read_graph(build(*control_flow()["while"]))
     profile = profile_graph(graph)
     loop = profile.by_operator[1]
     assert loop.kind == "WHILE"
@@ -118,8 +107,8 @@ def test_where_other_graphs_run_the_worst_step_counts() -> None:
 
 
 def test_operators_that_are_not_known_are_named() -> None:
-    tensors = (ArenaTensor("x", (1, 4)), ArenaTensor("y", (1, 4)))
-    graph = ArenaGraph(tensors, (ArenaOperator("SignalWindow", (0,), (1,)),), (0,), (1,))
+    tensors = (make_tensor("x", (1, 4)), make_tensor("y", (1, 4)))
+    graph = Graph(tensors, (make_operator("SignalWindow", (0,), (1,)),), (0,), (1,))
     assert profile_graph(graph).unknown_operators == ("SignalWindow",)
 
 

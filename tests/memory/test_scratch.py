@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sapool.memory import read_arena_graph
 from sapool.memory.scratch import scratch_sizes
+from sapool.tflite import read_graph
 from tests.memory.handmade import build
 from tests.memory.single_operators import everything
 
@@ -35,5 +35,5 @@ GRAPHS = everything()
     ],
 )
 def test_kernels_ask_for_what_their_sources_say(name: str, sizes: tuple[int, ...]) -> None:
-    graph = read_arena_graph(build(GRAPHS[name]))
+    graph = read_graph(build(GRAPHS[name]))
     assert scratch_sizes(graph, graph.operators[0]) == sizes

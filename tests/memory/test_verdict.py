@@ -10,25 +10,26 @@ from sapool.memory.persistent import tail_bytes
 from sapool.memory.profile import MemoryProfile, profile_graph
 from sapool.memory.targets import get_target
 from sapool.memory.verdict import TargetMemory, profile_for_target, verdict
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite import Graph
+from tests.graphs import make_operator, make_tensor, with_operators, with_plan
 
 FILE = 10_000
 
 
-def network() -> ArenaGraph:
+def network() -> Graph:
     """16 x 16 x 8 -> 3 x 3 convolution -> 16 x 16 x 8 -> mean -> 8."""
     tensors = (
-        ArenaTensor("image", (1, 16, 16, 8)),
-        ArenaTensor("weights", (8, 3, 3, 8), constant=True, channels=8),
-        ArenaTensor("map", (1, 16, 16, 8)),
-        ArenaTensor("axes", (2,), "int32", constant=True, channels=0),
-        ArenaTensor("mean", (1, 8)),
+        make_tensor("image", (1, 16, 16, 8)),
+        make_tensor("weights", (8, 3, 3, 8), constant=True, channels=8),
+        make_tensor("map", (1, 16, 16, 8)),
+        make_tensor("axes", (2,), "int32", constant=True, channels=0),
+        make_tensor("mean", (1, 8)),
     )
     operators = (
-        ArenaOperator("CONV_2D", (0, 1), (2,), {"padding": 0, "strideH": 1, "strideW": 1}),
-        ArenaOperator("MEAN", (2, 3), (4,), {"keepDims": False}),
+        make_operator("CONV_2D", (0, 1), (2,), {"padding": 0, "strideH": 1, "strideW": 1}),
+        make_operator("MEAN", (2, 3), (4,), {"keepDims": False}),
     )
-    return ArenaGraph(tensors, operators, (0,), (4,))
+    return Graph(tensors, operators, (0,), (4,))
 
 
 def memory(total: int, target: str = "cortex-m4") -> TargetMemory:
@@ -60,7 +61,7 @@ def test_cmsis_tail_is_that_of_32_bits_and_a_handle():
 
 def test_given_offsets_are_kept():
     graph = network()
-    far = replace(graph, offline=(4096, -1, -1, -1, -1))
+    far = with_plan(graph, (4096, -1, -1, -1, -1))
     assert profile_for_target(far, "riscv").head_bytes == 4096 + 2048
 
 
@@ -73,11 +74,11 @@ def test_fits_to_the_last_byte_of_ram_and_flash():
 
 
 @pytest.mark.parametrize("of", [profile_graph, lambda graph: profile_for_target(graph, "riscv")])
-def test_the_arena_that_planning_needs_is_judged(of: Callable[[ArenaGraph], MemoryProfile | TargetMemory]):
+def test_the_arena_that_planning_needs_is_judged(of: Callable[[Graph], MemoryProfile | TargetMemory]):
     # ninety additions of 16 bytes: the planner's lists are larger than the head
-    tensors = tuple(ArenaTensor(f"t{i}", (1, 16)) for i in range(91))
-    steps = tuple(ArenaOperator("ADD", (i, i), (i + 1,)) for i in range(90))
-    found = of(ArenaGraph(tensors, steps, (0,), (90,)))
+    tensors = tuple(make_tensor(f"t{i}", (1, 16)) for i in range(91))
+    steps = tuple(make_operator("ADD", (i, i), (i + 1,)) for i in range(90))
+    found = of(Graph(tensors, steps, (0,), (90,)))
     tail, setup = (
         (found.tail_bytes, found.setup_bytes)
         if isinstance(found, TargetMemory)
@@ -150,7 +151,7 @@ def test_plain_profile_is_judged_by_its_32_bit_total_and_says_what_it_lacks():
 def test_uncounted_kernels_are_told():
     assert "esp32s3's own kernels" in verdict(profile_for_target(network(), "esp32s3"), FILE, "esp32-s3").caveats[0]
     graph = network()
-    svdf = replace(graph, operators=(*graph.operators, ArenaOperator("SVDF", (2, 1), (4,), {"rank": 1})))
+    svdf = with_operators(graph, *graph.operators, make_operator("SVDF", (2, 1), (4,), {"rank": 1}))
     assert "CMSIS-NN's SVDF" in profile_for_target(svdf, "cortex-m7").caveats[0]
     assert profile_for_target(svdf, "riscv").caveats == ()
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from sapool.base.records import ArenaRecord
 from sapool.export import measure_arena, run_interpreter
-from sapool.tflite.file import input_output, operator_names, pack
+from sapool.tflite import Graph, write_graph
+from sapool.tflite.ends import input_output
 
 
-def run_tflm(model: Any, count: int = 2) -> tuple[NDArray[Any], ArenaRecord]:
-    """Return a ``ModelT``'s raw outputs on random images, always the same, and the arena it takes."""
-    data = pack(model)
-    taken, _ = input_output(data)
+def run_tflm(graph: Graph, count: int = 2) -> tuple[NDArray[Any], ArenaRecord]:
+    """Return a graph's raw outputs on random images, always the same, and the arena it takes."""
+    data = write_graph(graph)
+    taken, _ = input_output(graph)
     given = np.random.default_rng(0).integers(-128, 128, (count, *taken.shape[1:])).astype(taken.dtype)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
@@ -26,6 +27,6 @@ def run_tflm(model: Any, count: int = 2) -> tuple[NDArray[Any], ArenaRecord]:
         return run_interpreter("tflm", path, given), measure_arena(path)
 
 
-def kinds_of(model: Any) -> Counter[str]:
-    """Count the operators of a ``ModelT``."""
-    return Counter(operator_names(model))
+def kinds_of(graph: Graph) -> Counter[str]:
+    """Count the main graph's operators."""
+    return Counter(operator.kind for operator in graph.operators)

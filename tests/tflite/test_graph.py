@@ -5,7 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sapool.tflite import Constant, Graph, Operator, Quantization, Tensor, read_graph, write_graph
+from sapool.tflite import (
+    Constant,
+    Graph,
+    Operator,
+    Quantization,
+    Signature,
+    Tensor,
+    TfliteError,
+    read_graph,
+    write_graph,
+)
 
 MODEL = Path(__file__).parents[2] / "benchmarks" / "headline" / "self_attentive.tflite"
 
@@ -85,3 +95,45 @@ def test_constants_are_read_when_asked() -> None:
     assert tensor.values.tolist() == [[0, 1], [2, 3]]
     assert tensor.integers == (0, 1, 2, 3)
     assert calls == [1]
+
+
+def test_a_copy_shares_the_weights_alone() -> None:
+    graph = chain()
+    weights = graph.add_constant(np.ones(4, np.int8), "weights")
+    copied = graph.copy()
+    assert copied.tensors[weights].constant is graph.tensors[weights].constant
+    copied.add_tensor(Tensor("more", (1,)))
+    copied.metadata["own"] = b""
+    assert len(copied.tensors) == len(graph.tensors) + 1
+    assert graph.metadata == {}
+
+
+def test_the_memory_plan_is_one_of_all_graphs_tensors() -> None:
+    graph = chain()
+    graph.subgraphs.append(chain())
+    assert graph.offline == ()
+    graph.set_offline(range(8))
+    assert graph.offline == tuple(range(8))
+    graph.add_tensor(Tensor("more", (1,)))
+    with pytest.raises(TfliteError, match="an offset for each of 9 tensors, got 8"):
+        _ = graph.offline
+    graph.set_offline(None)
+    assert (graph.offline, graph.metadata) == ((), {})
+
+
+def test_what_nothing_names_goes_from_every_graph() -> None:
+    graph, inner = chain(), chain()
+    graph.subgraphs.append(inner)
+    graph.remove([2])
+    inner.remove([2])
+    graph.signatures = (Signature("main", 0, {"x": 0}, {"y": 2}), Signature("inner", 1, {"x": 0}, {"spare": 3}))
+    assert graph.drop_unused() == [{0: 0, 1: 1, 2: 2}, {0: 0, 1: 1, 2: 2, 3: 3}]
+    assert len(graph.tensors) == 3
+    assert len(inner.tensors) == 4  # a signature names it
+
+
+def test_a_scalar_constant_has_no_sides() -> None:
+    graph = chain()
+    axis, zero = graph.add_integers([3], "axis", scalar=True), graph.add_constant(np.zeros((), np.int8), "zero")
+    assert (graph.tensors[axis].shape, graph.tensors[axis].integers) == ((), (3,))
+    assert (graph.tensors[zero].shape, graph.tensors[zero].bytes) == ((), 1)

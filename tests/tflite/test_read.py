@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sapool.memory import arena_graph_of, read_arena_graph
-from sapool.tflite.file import TfliteError, pack, parse
+from sapool.tflite import TfliteError, read_graph, write_graph
+from sapool.tflite.file import pack, parse
+from sapool.tflite.read import graph_of
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import Graph, Op, Tensor, build, single, weights
 
@@ -22,9 +23,9 @@ CONV = single(
 def test_it_reads_what_the_arena_depends_on(tmp_path: Path) -> None:
     path = tmp_path / "conv.tflite"
     path.write_bytes(build(CONV))
-    graph = read_arena_graph(path)
-    assert graph == read_arena_graph(path.read_bytes()) == arena_graph_of(parse(path.read_bytes()))
-    assert [(t.shape, t.dtype, t.constant, t.channels) for t in graph.tensors] == [
+    graph = read_graph(path)
+    assert write_graph(graph) == write_graph(read_graph(path.read_bytes()))
+    assert [(t.shape, t.dtype, t.constant is not None, t.channels) for t in graph.tensors] == [
         ((1, 8, 8, 4), "int8", False, 1),
         ((6, 3, 3, 4), "int8", True, 6),
         ((6,), "int32", True, 6),
@@ -38,11 +39,11 @@ def test_it_reads_what_the_arena_depends_on(tmp_path: Path) -> None:
 
 def test_unquantised_tensors_have_no_channels() -> None:
     graph = single("RELU", [Tensor((1, 4), "float32", scales=())], [Tensor((1, 4), "float32", scales=())])
-    assert [t.channels for t in read_arena_graph(build(graph)).tensors] == [0, 0]
+    assert [t.channels for t in read_graph(build(graph)).tensors] == [0, 0]
 
 
 def test_every_graph_is_read() -> None:
-    graph = read_arena_graph(build(*control_flow()["while"]))
+    graph = read_graph(build(*control_flow()["while"]))
     assert [len(one.operators) for one in graph.graphs] == [3, 1, 3]
 
 
@@ -51,9 +52,9 @@ def test_a_file_cut_short_is_named(tmp_path: Path, length: int) -> None:
     path = tmp_path / "short.tflite"
     path.write_bytes(build(CONV)[:length])
     with pytest.raises(TfliteError, match=r"short\.tflite: (not a|a damaged) \.tflite file"):
-        read_arena_graph(path)
+        read_graph(path)
     with pytest.raises(TfliteError, match=r"^(not a|a damaged) \.tflite file"):
-        read_arena_graph(path.read_bytes())
+        read_graph(path.read_bytes())
 
 
 def test_another_version_of_the_schema_is_refused(tmp_path: Path) -> None:
@@ -62,40 +63,40 @@ def test_another_version_of_the_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "new.tflite"
     path.write_bytes(pack(model))
     with pytest.raises(TfliteError, match=r"new\.tflite: schema version 4: only version 3 is supported"):
-        read_arena_graph(path)
+        read_graph(path)
 
 
 def test_a_file_without_operators_is_refused() -> None:
     with pytest.raises(TfliteError, match="without operators"):
-        read_arena_graph(build(Graph([Tensor((1, 4))], [], [0], [0])))
+        read_graph(build(Graph([Tensor((1, 4))], [], [0], [0])))
 
 
 def test_a_tensor_of_unknown_shape_is_named() -> None:
     model = parse(build(CONV))
     model.subgraphs[0].tensors[3].shape = np.array([1, -1, 4, 6], np.int32)
     with pytest.raises(TfliteError, match=r"tensor t3 has the shape \(1, -1, 4, 6\): every side must be known"):
-        arena_graph_of(model)
+        graph_of(model)
 
 
 def test_a_batch_that_may_change_is_taken_as_it_stands_and_other_sides_are_named() -> None:
     model = parse(build(CONV))
     model.subgraphs[0].tensors[0].shapeSignature = np.array([-1, 8, 8, 4], np.int32)
-    assert arena_graph_of(model).tensors[0].shape == (1, 8, 8, 4)
+    assert graph_of(model).tensors[0].shape == (1, 8, 8, 4)
     model.subgraphs[0].tensors[0].shapeSignature = np.array([-1, -1, 8, 4], np.int32)
     with pytest.raises(TfliteError, match=r"tensor t0 has a shape that changes, \(-1, -1, 8, 4\)"):
-        arena_graph_of(model)
+        graph_of(model)
 
 
 def test_a_type_without_a_size_is_named() -> None:
     graph = single("RELU", [Tensor((1, 4), "string", scales=())], [Tensor((1, 4), "string", scales=())])
     with pytest.raises(TfliteError, match="tensor t0 is of type string: known are bool"):
-        read_arena_graph(build(graph))
+        read_graph(build(graph))
 
 
 def test_offline_offsets_must_be_as_many_as_tensors() -> None:
-    assert read_arena_graph(build(CONV, offline=[0, -1, -1, 256])).offline == (0, -1, -1, 256)
+    assert read_graph(build(CONV, offline=[0, -1, -1, 256])).offline == (0, -1, -1, 256)
     with pytest.raises(TfliteError, match="an offset for each of 4 tensors, got 3"):
-        read_arena_graph(build(CONV, offline=[0, -1, -1]))
+        read_graph(build(CONV, offline=[0, -1, -1]))
 
 
 def test_control_flow_to_no_graph_and_in_a_circle_is_refused() -> None:
@@ -103,7 +104,7 @@ def test_control_flow_to_no_graph_and_in_a_circle_is_refused() -> None:
     call = Op("CALL_ONCE", [], [], ("CallOnceOptions", {"initSubgraphIndex": 2}))
     relu = Op("RELU", [0], [1])
     with pytest.raises(TfliteError, match="CALL_ONCE runs graph 2 of a file with 1"):
-        read_arena_graph(build(Graph([x, x], [call, relu], [0], [1])))
+        read_graph(build(Graph([x, x], [call, relu], [0], [1])))
     again = Op("CALL_ONCE", [], [], ("CallOnceOptions", {"initSubgraphIndex": 1}))
     with pytest.raises(TfliteError, match="of graph 1 runs graph 1, which it is part of"):
-        read_arena_graph(build(Graph([x, x], [again, relu], [0], [1]), Graph([x, x], [again, relu], [0], [1])))
+        read_graph(build(Graph([x, x], [again, relu], [0], [1]), Graph([x, x], [again, relu], [0], [1])))

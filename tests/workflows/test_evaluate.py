@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sapool.export import run_images
-from sapool.tflite.file import TfliteError
+from sapool.tflite import TfliteError
 from sapool.training import DataSplits
 from sapool.workflows.evaluate import Evaluation, evaluate_model
 from tests.conftest import images, pooled_net

@@ -116,12 +116,12 @@ def sizes_in(text: str) -> tuple[int, ...]:
 
 def _show_board(board: str, model: Path) -> None:
     from sapool.cli.memory import told
-    from sapool.memory import read_arena_graph
     from sapool.memory.boards import get_board
     from sapool.memory.verdict import profile_for_target, verdict
+    from sapool.tflite import read_graph
 
     found = get_board(board)
-    judged = verdict(profile_for_target(read_arena_graph(model), found.target), model.stat().st_size, found)
+    judged = verdict(profile_for_target(read_graph(model), found.target), model.stat().st_size, found)
     sys.stdout.write(f"{told(judged)}\n")
 
 

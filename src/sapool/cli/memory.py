@@ -15,8 +15,9 @@ from rich.table import Table
 from sapool.cli.console import DONE, NOTHING_FITS, AsJson, BoardName, InputSize, messages, print_table
 
 if TYPE_CHECKING:
-    from sapool.memory import ArenaGraph, MemoryProfile, OperatorMemory
+    from sapool.memory import MemoryProfile, OperatorMemory
     from sapool.memory.verdict import Verdict
+    from sapool.tflite import Graph
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _TIMELINE_WIDTH = 100
@@ -58,14 +59,15 @@ def profile(
     raise typer.Exit(DONE if judged is None or judged.fits else NOTHING_FITS)
 
 
-def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[ArenaGraph, MemoryProfile, int | None]:
+def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[Graph, MemoryProfile, int | None]:
     """Return what a file holds and its size, or what a network would be exported as."""
-    from sapool.memory import profile_graph, read_arena_graph
+    from sapool.memory import profile_graph
+    from sapool.tflite import read_graph
 
     if model.endswith(".tflite") or Path(model).is_file():
         if plan is not None:
             raise ValueError(f"--plan goes with a network, and {model} is a file: its plan is in it already")
-        graph = read_arena_graph(Path(model))
+        graph = read_graph(Path(model))
         return graph, profile_graph(graph), Path(model).stat().st_size
     from sapool.cli.export import planned_network
     from sapool.predict.profile import predict_graphs, profile_predicted
@@ -74,7 +76,7 @@ def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[
     return graphs.exported, profile_predicted(graphs), None
 
 
-def _verdict(graph: ArenaGraph, flash_bytes: int, target: str | None, board: str | None) -> Verdict | None:
+def _verdict(graph: Graph, flash_bytes: int, target: str | None, board: str | None) -> Verdict | None:
     from sapool.memory.boards import get_board
     from sapool.memory.targets import get_target
     from sapool.memory.verdict import profile_for_target, verdict

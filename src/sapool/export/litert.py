@@ -21,13 +21,16 @@ from sapool.base.extras import require
 from sapool.base.files import write_bytes_atomically
 from sapool.base.records import ExportRecord
 from sapool.export._quiet import captured_output
+from sapool.export.finite import why_not_finite
 from sapool.export.refusal import explain_refusal, raising_module
 from sapool.export.runtime.interpreters import InterpreterError
 from sapool.export.runtime.parity import dequantize, run_images
 from sapool.export.unsupported import why_unsupported
 from sapool.networks.traced import evaluating
 from sapool.passes import FLAT_PASSES, apply_file_passes, apply_passes, choose_passes
-from sapool.tflite.file import count_macs, input_output, pack, parse, shorten_names
+from sapool.tflite import Graph, count_macs, read_graph, write_graph
+from sapool.tflite.edit import shorten_names
+from sapool.tflite.ends import input_output
 
 CALIBRATION_LIMIT = 256
 # How the range of an activation is found; a model's int8 accuracy depends on it.
@@ -74,7 +77,7 @@ def export_int8(
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     chosen = choose_passes(passes)
-    if refusal := why_unsupported(model):
+    if refusal := why_unsupported(model) or why_not_finite(model):
         raise ExportError(refusal)
     images = _collect(calibration)
     rewritten = copy.deepcopy(model).to("cpu", torch.float32).eval()
@@ -85,26 +88,26 @@ def export_int8(
         got = rewritten(checked)
     if not isinstance(got, Tensor) or got.dim() != 2:
         raise ExportError("export_int8 takes a network that maps images (N, C, H, W) to scores (N, classes)")
-    # Parsing brings the constants inline, wherever the quantiser put them.
+    # Reading brings the constants inline, wherever the quantiser put them.
     float_data = _convert(rewritten, images[:1])
-    file = parse(_quantize(float_data, images))
+    file = read_graph(_quantize(float_data, images))
     flat = tuple(name for name in chosen if name in FLAT_PASSES)
     applied += apply_file_passes(file, flat)
     shorten_names(file)
     if flat_path is not None:
-        write_bytes_atomically(Path(flat_path), pack(file))
+        write_bytes_atomically(Path(flat_path), write_graph(file))
     applied += apply_file_passes(file, tuple(name for name in chosen if name not in flat))
-    data = pack(file)
-    scores = _int8_scores(data, checked)
+    data = write_graph(file)
+    scores = _int8_scores(file, data, checked)
     if float_path is not None:
-        twin = parse(float_data)
+        twin = read_graph(float_data)
         apply_file_passes(twin, flat)  # the same operators as the flat file has, to be compared one by one
-        write_bytes_atomically(Path(float_path), pack(twin))
+        write_bytes_atomically(Path(float_path), write_graph(twin))
     write_bytes_atomically(Path(path), data)
     return ExportRecord(
         path=str(path),
         flash_bytes=len(data),
-        macs=count_macs(data),
+        macs=count_macs(file),
         passes=applied,
         float_error=float((got - expected).abs().max()),
         int8_snr_db=_snr_db(expected, scores),
@@ -200,12 +203,12 @@ def _calibrate(float_model: bytes, recipe: Any, samples: NDArray[np.float32]) ->
 
 
 def _signature_samples(model: bytes, samples: NDArray[np.float32]) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
-    (signature,) = parse(model).signatureDefs
-    place = signature.inputs[0].name.decode()
-    return {signature.signatureKey.decode(): [{place: sample[None]} for sample in samples]}
+    (signature,) = read_graph(model).signatures
+    place = next(iter(signature.inputs))
+    return {signature.key: [{place: sample[None]} for sample in samples]}
 
 
-def _int8_scores(data: bytes, images: Tensor) -> NDArray[np.float32]:
+def _int8_scores(graph: Graph, data: bytes, images: Tensor) -> NDArray[np.float32]:
     """Return the int8 model's scores (N, classes) before anything is written: one that can't run is no export."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.tflite"
@@ -214,7 +217,7 @@ def _int8_scores(data: bytes, images: Tensor) -> NDArray[np.float32]:
             outputs = run_images(path, images)
         except InterpreterError as error:
             raise ExportError(f"the int8 model does not run: {str(error).partition(': ')[2]}") from error
-    return dequantize(input_output(data)[1], outputs)
+    return dequantize(input_output(graph)[1], outputs)
 
 
 def _reason(error: Exception, said: str) -> str:

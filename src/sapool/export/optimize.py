@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sapool.base.files import write_bytes_atomically
@@ -15,13 +14,13 @@ from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import InterpreterError, Outcome, run_model
 from sapool.passes import FILE_PASSES, choose_passes
 from sapool.passes.file.fold_pads import fold_pads
-from sapool.passes.file.offline_plan import drop_plan
-from sapool.tflite.file import TfliteError, count_macs, load_tflite, pack, parse, schema
+from sapool.tflite import Graph, TfliteError, count_macs, read_graph, write_graph
+from sapool.tflite.file import count_external, load_tflite
 
 # BATCH_MATMUL rounds otherwise than the FULLY_CONNECTED that it replaces.
 _ROUNDING = ("adjy_matmul",)
 # The file passes that change no output bit of anybody's file, in the order in which they are applied.
-EXACT_PASSES: Mapping[str, Callable[[Any], int]] = {
+EXACT_PASSES: Mapping[str, Callable[[Graph], int]] = {
     "fold_pads": fold_pads,
     **{name: file_pass for name, file_pass in FILE_PASSES.items() if name not in _ROUNDING},
 }
@@ -119,18 +118,18 @@ def optimize_tflite(
     chosen, out = choose_passes(passes, tuple(EXACT_PASSES)), Path(out)
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {out}")
-    read = load_tflite(path)
-    inlined = _external_constants(read)
-    start = pack(parse(read)) if inlined else read
+    read, graph = load_tflite(path), read_graph(path)
+    inlined = count_external(read)
+    start = write_graph(graph) if inlined else read
     try:
         inputs = random_inputs(start, runs, seed)
     except TfliteError as error:
         raise TfliteError(f"{path}: {error}") from error
     first = run_model(str(path), start, inputs)
-    best = _Candidate(start, first)
+    best = whole = _Candidate(graph, start, first)
     effects, best = _apply(str(path), chosen, best, inputs)
     if best.outcome.total_bytes >= first.total_bytes:
-        best, effects = _Candidate(start, first), _undone(effects)
+        best, effects = whole, _undone(effects)
     write_bytes_atomically(out, best.data)
     return OptimizeRecord(
         path=str(path),
@@ -139,8 +138,8 @@ def optimize_tflite(
         after=_arena(best.outcome),
         flash_bytes_before=len(read),
         flash_bytes_after=len(best.data),
-        macs_before=count_macs(start),
-        macs_after=count_macs(best.data),
+        macs_before=count_macs(graph),
+        macs_after=count_macs(best.graph),
         inlined=inlined,
         effects=tuple(effects),
         compared_runs=runs,
@@ -149,6 +148,7 @@ def optimize_tflite(
 
 @dataclass(frozen=True)
 class _Candidate:
+    graph: Graph
     data: bytes
     outcome: Outcome
 
@@ -158,18 +158,18 @@ def _apply(
 ) -> tuple[list[PassEffect], _Candidate]:
     effects: list[PassEffect] = []
     best, reference = start, start.outcome
-    if chosen:
+    if chosen and start.graph.offline:
         # A plan that the file came with is for its tensors as they were; ours must beat it.
-        bare = parse(start.data)
-        if drop_plan(bare):
-            data = pack(bare)
-            best = _Candidate(data, run_model(path, data, inputs))
+        bare = start.graph.copy()
+        bare.set_offline(None)
+        data = write_graph(bare)
+        best = _Candidate(bare, data, run_model(path, data, inputs))
     for name in chosen:
-        model = parse(best.data)
-        places = EXACT_PASSES[name](model)
+        trial = best.graph.copy()
+        places = EXACT_PASSES[name](trial)
         if not places:
             continue
-        data = pack(model)
+        data = write_graph(trial)
         try:
             tried = run_model(path, data, inputs)
         except InterpreterError as error:
@@ -178,7 +178,7 @@ def _apply(
         reason = _why_not(reference, best.outcome, tried)
         effects.append(_effect(name, places, best.outcome, tried, reason))
         if not reason:
-            best = _Candidate(data, tried)
+            best = _Candidate(trial, data, tried)
     return effects, best
 
 
@@ -201,9 +201,3 @@ def _undone(effects: Sequence[PassEffect]) -> list[PassEffect]:
 
 def _arena(outcome: Outcome) -> Arena:
     return Arena(outcome.head_bytes, outcome.tail_bytes, outcome.total_bytes)
-
-
-def _external_constants(data: bytes) -> int:
-    """Count the constants that lie behind the flatbuffer."""
-    model = schema().Model.GetRootAsModel(data, 0)
-    return int(np.sum([model.Buffers(place).Offset() > 1 for place in range(model.BuffersLength())]))

@@ -1,7 +1,6 @@
 """Predicting TensorFlow Lite Micro's tensor arena: lifetimes, scratch, placement, persistent bytes."""
 
 from sapool.memory.arena_plan import plan_arena
-from sapool.memory.conventions import macs_of
 from sapool.memory.flash import flash_bytes_of
 from sapool.memory.given import head_without_inputs
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
@@ -9,17 +8,11 @@ from sapool.memory.offline import best_offsets
 from sapool.memory.persistent import setup_bytes, tail_bytes
 from sapool.memory.planners import Buffer, greedy_offsets, head_of, lower_bound
 from sapool.memory.profile import MemoryProfile, OperatorMemory, arena_size, profile_graph, profile_tflite
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
-from sapool.tflite.arena_read import arena_graph_of, read_arena_graph
 
 __all__ = [
-    "ArenaGraph",
-    "ArenaOperator",
-    "ArenaTensor",
     "Buffer",
     "MemoryProfile",
     "OperatorMemory",
-    "arena_graph_of",
     "arena_size",
     "best_offsets",
     "buffers_of",
@@ -29,11 +22,9 @@ __all__ = [
     "head_of",
     "head_without_inputs",
     "lower_bound",
-    "macs_of",
     "plan_arena",
     "profile_graph",
     "profile_tflite",
-    "read_arena_graph",
     "setup_bytes",
     "tail_bytes",
 ]

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from sapool.memory.lifetimes import spans_of
 from sapool.memory.offline import Cluster
 from sapool.memory.planners import ALIGNMENT, Buffer
-from sapool.tflite.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
+from sapool.tflite import BYTES_OF, Graph, Operator
 
 VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # The operands that may be written over.
@@ -133,7 +133,7 @@ def _common(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple
 
 
 def clusters_of(
-    graph: ArenaGraph, buffers: Sequence[Buffer], *, joined: bool = True, last_operand: bool = False
+    graph: Graph, buffers: Sequence[Buffer], *, joined: bool = True, last_operand: bool = False
 ) -> tuple[Cluster, ...]:
     """Return which buffers may share bytes, and at what distance, without changing one bit of the outputs.
 
@@ -163,7 +163,7 @@ def clusters_of(
     return sharing.clusters()
 
 
-def _shareable(graph: ArenaGraph, operator: ArenaOperator, last_operand: bool) -> list[int]:
+def _shareable(graph: Graph, operator: Operator, last_operand: bool) -> list[int]:
     """Return the inputs with which an operator may share its output's place, in order of preference."""
     operands = list(operator.inputs[: 1 if operator.kind in VIEWS else IN_PLACE.get(operator.kind, 0)])
     made = graph.tensors[operator.outputs[0]]
@@ -178,7 +178,7 @@ def _shareable(graph: ArenaGraph, operator: ArenaOperator, last_operand: bool) -
     return fitting
 
 
-def _parts(graph: ArenaGraph, operator: ArenaOperator) -> list[tuple[int, int]]:
+def _parts(graph: Graph, operator: Operator) -> list[tuple[int, int]]:
     """Return (input, its offset in bytes in the output) of a CONCATENATION whose inputs lie one behind the other."""
     whole = graph.tensors[operator.outputs[0]].shape
     shapes = [graph.tensors[i].shape for i in operator.inputs]

@@ -8,10 +8,10 @@ from sapool.memory.aliasing import clusters_of
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import STEPS, Cluster, best_offsets, lower_bound_of
 from sapool.memory.planners import Buffer, head_of
-from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite import Graph
 
 
-def plan_arena(graph: ArenaGraph, *, sharing: bool = True, steps: int = STEPS, seed: int = 0) -> tuple[int, ...]:
+def plan_arena(graph: Graph, *, sharing: bool = True, steps: int = STEPS, seed: int = 0) -> tuple[int, ...]:
     """Place the buffers of a graph without control flow so that the arena's head is as small as is found.
 
     Never above the runtime's own greedy planner. The same arguments give the same plan on every machine.
@@ -40,7 +40,7 @@ def plan_arena(graph: ArenaGraph, *, sharing: bool = True, steps: int = STEPS, s
     return best
 
 
-def _ways(graph: ArenaGraph, buffers: Sequence[Buffer], sharing: bool) -> Iterator[tuple[Cluster, ...]]:
+def _ways(graph: Graph, buffers: Sequence[Buffer], sharing: bool) -> Iterator[tuple[Cluster, ...]]:
     """Yield ways of sharing: whatever must lie together is harder to place, so that more isn't always better."""
     seen: set[tuple[Cluster, ...]] = set()
     if sharing:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Simd, Target
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator
+from sapool.tflite import Graph, Operator, window_options
 
 _INT16, _INT32 = 2, 4
 _MVE_LANES = 16  # int8 elements in a Helium register
@@ -47,23 +47,21 @@ class _Window:
         return self.channels * self.kernel[0] * self.kernel[1]
 
 
-def _window(graph: ArenaGraph, operator: ArenaOperator) -> _Window:
+def _window(graph: Graph, operator: Operator) -> _Window:
     batch, rows, columns, channels = graph.tensors[operator.inputs[0]].shape
     out = graph.tensors[operator.outputs[0]].shape
     weights = graph.tensors[operator.inputs[1]].shape
-    options = operator.options
-    stride = (int(options.get("strideH", 1)), int(options.get("strideW", 1)))
-    dilation = (int(options.get("dilationHFactor", 1)), int(options.get("dilationWFactor", 1)))
+    moves = window_options(operator.options)
+    stride, dilation = moves.stride, moves.dilation
     kernel, size, output = (weights[1], weights[2]), (rows, columns), (out[1], out[2])
-    same = int(options.get("padding", 0)) == 0
     padding = [
-        max((o - 1) * s + (k - 1) * d + 1 - i, 0) // 2 if same else 0
+        max((o - 1) * s + (k - 1) * d + 1 - i, 0) // 2 if moves.same else 0
         for i, o, k, s, d in zip(size, output, kernel, stride, dilation, strict=True)
     ]
     return _Window(batch, size, output, channels, out[3], kernel, stride, dilation, (padding[0], padding[1]))
 
 
-def kernel_scratch(graph: ArenaGraph, operator: ArenaOperator, target: Target) -> tuple[int, ...]:
+def kernel_scratch(graph: Graph, operator: Operator, target: Target) -> tuple[int, ...]:
     """Return the sizes in bytes, not aligned, of an operator's scratch buffers on a target's kernels."""
     if target.kernels == "cmsis-nn":
         return cmsis_scratch_sizes(graph, operator, target.simd)
@@ -72,7 +70,7 @@ def kernel_scratch(graph: ArenaGraph, operator: ArenaOperator, target: Target) -
     return scratch_sizes(graph, operator)
 
 
-def cmsis_scratch_sizes(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> tuple[int, ...]:
+def cmsis_scratch_sizes(graph: Graph, operator: Operator, simd: Simd) -> tuple[int, ...]:
     """Return the sizes in bytes, not aligned, of an operator's scratch buffers on CMSIS-NN's kernels.
 
     Args:
@@ -87,13 +85,13 @@ def cmsis_scratch_sizes(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) 
     return (size,) if size else ()
 
 
-def _is_int8(graph: ArenaGraph, operator: ArenaOperator) -> bool:
+def _is_int8(graph: Graph, operator: Operator) -> bool:
     """Whether CMSIS-NN's int8 kernel runs: 4-bit weights have kernels of their own."""
     weights = operator.inputs[1] if operator.kind in _WEIGHTED else operator.inputs[0]
     return graph.tensors[operator.inputs[0]].dtype == graph.tensors[weights].dtype == "int8"
 
 
-def _convolution(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def _convolution(graph: Graph, operator: Operator, simd: Simd) -> int:
     """``arm_convolve_wrapper_s8_get_buffer_size``."""
     window = _window(graph, operator)
     if window.kernel == (1, 1) and window.padding == (0, 0) and window.dilation == (1, 1):
@@ -122,7 +120,7 @@ def _row_convolution(window: _Window) -> int | None:
     return max(kernel * channels + before, (kernel - 1) * channels + behind)
 
 
-def _depthwise(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def _depthwise(graph: Graph, operator: Operator, simd: Simd) -> int:
     """``arm_depthwise_conv_wrapper_s8_get_buffer_size``."""
     window = _window(graph, operator)
     if window.channels != window.out_channels or window.batch != 1 or window.dilation != (1, 1):
@@ -134,30 +132,30 @@ def _depthwise(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
     return window.patch * _INT16
 
 
-def _average_pool(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def _average_pool(graph: Graph, operator: Operator, simd: Simd) -> int:
     """``arm_avgpool_s8_get_buffer_size``: one accumulator a channel."""
     return graph.tensors[operator.inputs[0]].shape[-1] * _INT32 if simd == "dsp" else 0
 
 
-def _kernel_sums(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def _kernel_sums(graph: Graph, operator: Operator, simd: Simd) -> int:
     """``arm_fully_connected_s8_get_buffer_size``: the sum of each output's weights, with Helium."""
     return graph.tensors[operator.outputs[0]].shape[-1] * _INT32 if simd == "mve" else 0
 
 
-def _fully_connected(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def _fully_connected(graph: Graph, operator: Operator, simd: Simd) -> int:
     """Constant weights are summed once into the tail (:func:`cmsis_persistent_bytes`)."""
-    if _as_convolution(graph, operator) or graph.tensors[operator.inputs[1]].constant:
+    if _as_convolution(graph, operator) or graph.is_constant(operator.inputs[1]):
         return 0
     return _kernel_sums(graph, operator, simd)
 
 
-def _as_convolution(graph: ArenaGraph, operator: ArenaOperator) -> bool:
+def _as_convolution(graph: Graph, operator: Operator) -> bool:
     """Whether TFLM runs a fully connected layer as a 1 x 1 convolution."""
     deep = len(graph.tensors[operator.outputs[0]].shape) > 2
     return deep and graph.tensors[operator.inputs[1]].shape[-1] % 4 == 0
 
 
-_CMSIS: Mapping[str, Callable[[ArenaGraph, ArenaOperator, Simd], int]] = {
+_CMSIS: Mapping[str, Callable[[Graph, Operator, Simd], int]] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "AVERAGE_POOL_2D": _average_pool,
@@ -169,7 +167,7 @@ _LARGER_STATE = {"FULLY_CONNECTED": 32, "BATCH_MATMUL": 32, "AVERAGE_POOL_2D": 1
 """By how many aligned bytes CMSIS-NN kernels' ``OpData`` exceeds the reference kernels' on 32 bits, by its fields."""
 
 
-def cmsis_persistent_bytes(graph: ArenaGraph, operator: ArenaOperator, simd: Simd) -> int:
+def cmsis_persistent_bytes(graph: Graph, operator: Operator, simd: Simd) -> int:
     """Return the bytes of tail that an operator's CMSIS-NN kernel keeps beyond the reference kernel's, on 32 bits."""
     if not _is_int8(graph, operator):
         return 0
@@ -178,12 +176,12 @@ def cmsis_persistent_bytes(graph: ArenaGraph, operator: ArenaOperator, simd: Sim
         return extra
     if _as_convolution(graph, operator):  # a multiplier and a shift for every output
         return extra + 2 * _up(graph.tensors[operator.outputs[0]].shape[-1] * _INT32, _ALIGNMENT)
-    if graph.tensors[operator.inputs[1]].constant:
+    if graph.is_constant(operator.inputs[1]):
         return extra + _up(_kernel_sums(graph, operator, simd), _ALIGNMENT)
     return extra
 
 
-def esp_scratch_sizes(graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+def esp_scratch_sizes(graph: Graph, operator: Operator) -> tuple[int, ...]:
     """Return the sizes of an operator's scratch buffers on ESP-NN's generic C kernels: an int32 a row of a softmax.
 
     The assembly kernels of ESP32-S3 and ESP32-P4 ask for more, and for other sizes in every release: not counted.

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
-from sapool.tflite.arena_graph import BYTES_OF, ArenaGraph, ArenaOperator
+from sapool.tflite import BYTES_OF, Graph, Operator
 
 FLOAT32_BYTES = 4
 
 
-def conventions_of(graph: ArenaGraph, buffers: Sequence[Buffer]) -> dict[str, int]:
+def conventions_of(graph: Graph, buffers: Sequence[Buffer]) -> dict[str, int]:
     """Return the figures by name, in bytes; constants are in none of them.
 
     - "block in+out": the largest sum of what enters and leaves one block (:func:`blocks_of`).
@@ -35,23 +35,23 @@ def conventions_of(graph: ArenaGraph, buffers: Sequence[Buffer]) -> dict[str, in
     }
 
 
-def _bytes(graph: ArenaGraph, tensors: Iterable[int]) -> int:
+def _bytes(graph: Graph, tensors: Iterable[int]) -> int:
     """Sum the bytes of those tensors that are no constants."""
     return sum(graph.tensors[i].bytes for i in set(tensors) if i >= 0 and not graph.tensors[i].constant)
 
 
-def in_out_bytes(graph: ArenaGraph, operator: ArenaOperator) -> int:
+def in_out_bytes(graph: Graph, operator: Operator) -> int:
     """Return the bytes of an operator's inputs and outputs, each tensor once, without constants."""
     return _bytes(graph, (*operator.inputs, *operator.outputs))
 
 
-def _in_place(graph: ArenaGraph, operator: ArenaOperator) -> int:
+def _in_place(graph: Graph, operator: Operator) -> int:
     if operator.kind != "DEPTHWISE_CONV_2D":
         return in_out_bytes(graph, operator)
     return max(_bytes(graph, operator.inputs), _bytes(graph, operator.outputs))
 
 
-def _float32_bytes(graph: ArenaGraph, buffers: Sequence[Buffer]) -> int:
+def _float32_bytes(graph: Graph, buffers: Sequence[Buffer]) -> int:
     changes: dict[int, int] = {}
     for buffer in buffers:
         if buffer.tensor >= 0:
@@ -65,7 +65,7 @@ def _float32_bytes(graph: ArenaGraph, buffers: Sequence[Buffer]) -> int:
     return most * FLOAT32_BYTES
 
 
-def blocks_of(graph: ArenaGraph) -> tuple[range, ...]:
+def blocks_of(graph: Graph) -> tuple[range, ...]:
     """Cut the main graph's operators into blocks: ranges of places in ``graph.operators``.
 
     Blocks end where exactly one activation is alive (so never inside a residual), and are joined over a depthwise
@@ -81,7 +81,7 @@ def blocks_of(graph: ArenaGraph) -> tuple[range, ...]:
     return tuple(range(start, stop) for start, stop in zip(starts, [*starts[1:], len(graph.operators)], strict=True))
 
 
-def _crossings(graph: ArenaGraph) -> list[int]:
+def _crossings(graph: Graph) -> list[int]:
     """Count, for each operator, the activations that are made before it and read by it or later."""
     end = len(graph.operators)
     made = dict.fromkeys(graph.inputs, 0)
@@ -99,7 +99,7 @@ def _crossings(graph: ArenaGraph) -> list[int]:
     return list(accumulate(counts))
 
 
-def _through(graph: ArenaGraph, block: range) -> int:
+def _through(graph: Graph, block: range) -> int:
     """Return the bytes that enter and leave some operators in a row, without constants."""
     inside = {t for i in block for t in graph.operators[i].outputs}
     entering = {t for i in block for t in graph.operators[i].inputs} - inside
@@ -107,7 +107,7 @@ def _through(graph: ArenaGraph, block: range) -> int:
     return _bytes(graph, entering | (inside & read_later))
 
 
-def _separable(graph: ArenaGraph) -> Iterable[tuple[int, int]]:
+def _separable(graph: Graph) -> Iterable[tuple[int, int]]:
     """Yield (first, last) operator of each depthwise convolution with the convolutions it belongs to."""
     for i, operator in enumerate(graph.operators):
         if operator.kind == "DEPTHWISE_CONV_2D":
@@ -119,29 +119,17 @@ def _separable(graph: ArenaGraph) -> Iterable[tuple[int, int]]:
                 yield (before if bottleneck and before is not None else i), behind
 
 
-def _size(graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+def _size(graph: Graph, operator: Operator) -> tuple[int, ...]:
     return graph.tensors[operator.outputs[0]].shape[1:3]
 
 
-def _dense(graph: ArenaGraph, place: int, size: tuple[int, ...]) -> bool:
+def _dense(graph: Graph, place: int, size: tuple[int, ...]) -> bool:
     """Whether an operator is a convolution with a map of that size (squeeze-and-excitation's have one pixel)."""
     operator = graph.operators[place]
     return operator.kind == "CONV_2D" and _size(graph, operator) == size
 
 
-def _widening(graph: ArenaGraph, place: int) -> float:
+def _widening(graph: Graph, place: int) -> float:
     """Return output over input channels of a 1x1 convolution; 1 for any other size."""
     out, *kernel, channels = graph.tensors[graph.operators[place].inputs[1]].shape
     return out / channels if math.prod(kernel) == 1 else 1.0
-
-
-def macs_of(graph: ArenaGraph, operator: ArenaOperator) -> int:
-    """Return an operator's multiply-accumulates, counted as :func:`sapool.tflite.file.count_macs` counts them."""
-    outputs = math.prod(graph.tensors[operator.outputs[0]].shape) if operator.outputs else 0
-    if operator.kind in ("CONV_2D", "FULLY_CONNECTED"):
-        return outputs * math.prod(graph.tensors[operator.inputs[1]].shape[1:])
-    if operator.kind == "DEPTHWISE_CONV_2D":
-        return outputs * math.prod(graph.tensors[operator.inputs[1]].shape[1:3])
-    if operator.kind == "BATCH_MATMUL":
-        return outputs * graph.tensors[operator.inputs[0]].shape[-2 if operator.options.get("adjX") else -1]
-    return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite import Graph
 
 _ALIGNMENT = 16
 # A channel of a constant has a scale (float32) and a zero point (int64).
@@ -12,7 +12,7 @@ _PER_CHANNEL = 12
 _PER_TENSOR = 144
 
 
-def flash_bytes_of(graph: ArenaGraph) -> int:
+def flash_bytes_of(graph: Graph) -> int:
     """Estimate the size of the file that holds ``graph``, with short names and every constant inline."""
     constants = [tensor for tensor in graph.tensors if tensor.constant]
     data = sum(-(-tensor.bytes // _ALIGNMENT) * _ALIGNMENT for tensor in constants)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+import numpy as np
 
 from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.offline import STEPS, Cluster, best_offsets
 from sapool.memory.planners import greedy_offsets, head_of
-from sapool.tflite.arena_graph import ArenaGraph, called_graphs
+from sapool.tflite import Constant, Graph
 
 _Place = tuple[int, int]  # (graph, tensor)
 
 
-def head_without_inputs(graph: ArenaGraph, *, steps: int = STEPS, seed: int = 0) -> int:
+def head_without_inputs(graph: Graph, *, steps: int = STEPS, seed: int = 0) -> int:
     """Return the bytes of the head, planned anew with the inputs' own tensors at zero bytes.
 
     What a loop carries keeps the one place that the file gives to all its copies; a loop's copies of an input are the
     input. It is a figure of papers, not what the runtime takes: its interpreter always holds the input in the arena.
 
     Args:
-        graph: of :func:`sapool.memory.read_arena_graph`.
+        graph: of :func:`sapool.tflite.read_graph`.
         steps: how many placements are tried at most.
         seed: of the search.
     """
@@ -42,7 +43,7 @@ def head_without_inputs(graph: ArenaGraph, *, steps: int = STEPS, seed: int = 0)
     return min(present, head_of(buffers, best_offsets(buffers, clusters, steps=steps, seed=seed)))
 
 
-def _copies(graph: ArenaGraph) -> list[set[_Place]]:
+def _copies(graph: Graph) -> list[set[_Place]]:
     """Return the tensors that are one loop variable and that the file puts at one offset."""
     buffers = buffers_of(graph)
     offsets = {(buffers[i].subgraph, buffers[i].tensor): at for i, at in fixed_offsets(graph, buffers).items()}
@@ -56,7 +57,7 @@ def _copies(graph: ArenaGraph) -> list[set[_Place]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _variables(graph: ArenaGraph) -> Iterator[list[_Place]]:
+def _variables(graph: Graph) -> Iterator[list[_Place]]:
     """Yield, for every variable of every loop, its tensors: given, made, and in the loop's own graphs."""
     graphs = graph.graphs
     for number, one in enumerate(graphs):
@@ -64,20 +65,19 @@ def _variables(graph: ArenaGraph) -> Iterator[list[_Place]]:
             if operator.kind != "WHILE":
                 continue
             for i, pair in enumerate(zip(operator.inputs, operator.outputs, strict=True)):
-                inner = [(g, graphs[g].inputs[i]) for g in called_graphs(operator)]
-                body = called_graphs(operator)[-1]
+                inner = [(g, graphs[g].inputs[i]) for g in operator.called]
+                body = operator.called[-1]
                 yield [*((number, tensor) for tensor in pair), *inner, (body, graphs[body].outputs[i])]
 
 
-def _without(graph: ArenaGraph, given: set[_Place]) -> ArenaGraph:
+def _without(graph: Graph, given: set[_Place]) -> Graph:
     """Return the graph with some tensors held outside the arena."""
+    free = graph.copy()
+    for number, tensor in given:
+        one = free.graphs[number]
+        one.change_tensor(tensor, constant=_elsewhere(one.tensors[tensor].bytes))
+    return free
 
-    def strip(one: ArenaGraph, number: int) -> ArenaGraph:
-        tensors = tuple(
-            replace(tensor, constant=True) if (number, place) in given else tensor
-            for place, tensor in enumerate(one.tensors)
-        )
-        return replace(one, tensors=tensors)
 
-    inner = tuple(strip(one, number) for number, one in enumerate(graph.subgraphs, start=1))
-    return replace(strip(graph, 0), subgraphs=inner)
+def _elsewhere(size: int) -> Constant:
+    return Constant(lambda: np.zeros(size, np.uint8))

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from sapool.memory.planners import Buffer
 from sapool.memory.scratch import scratch_sizes
-from sapool.tflite.arena_graph import ArenaGraph, called_graphs
+from sapool.tflite import Graph
 
 UNUSED = -1
 
@@ -16,7 +16,7 @@ UNUSED = -1
 class _Lives:
     """A walk in the runtime's order: ``first`` and ``last`` by graph and tensor, ``start`` and ``end`` by operator."""
 
-    graphs: tuple[ArenaGraph, ...]
+    graphs: tuple[Graph, ...]
     step: int = 0
     first: list[list[int]] = field(init=False)
     last: list[list[int]] = field(init=False)
@@ -35,7 +35,7 @@ class _Lives:
             self.step += 1
             self.start[index][i] = self.step
             self._create(index, operator.outputs)
-            for called in called_graphs(operator):
+            for called in operator.called:
                 self.step += 1
                 self.walk(called)
             self.end[index][i] = self.step
@@ -53,24 +53,24 @@ class _Lives:
                 self.last[index][tensor] = self.step
 
 
-def _walked(graph: ArenaGraph) -> _Lives:
+def _walked(graph: Graph) -> _Lives:
     lives = _Lives(graph.graphs)
     lives.walk(0)
     return lives
 
 
-def spans_of(graph: ArenaGraph) -> tuple[tuple[int, int], ...]:
+def spans_of(graph: Graph) -> tuple[tuple[int, int], ...]:
     """Return each main operator's first and last step (:class:`Buffer`); they differ where it runs other graphs."""
     lives = _walked(graph)
     return tuple(zip(lives.start[0], lives.end[0], strict=True))
 
 
-def steps_of(graph: ArenaGraph) -> tuple[int, ...]:
+def steps_of(graph: Graph) -> tuple[int, ...]:
     """Return the step of :class:`Buffer` at which each operator of the main graph starts."""
     return tuple(start for start, _ in spans_of(graph))
 
 
-def buffers_of(graph: ArenaGraph) -> tuple[Buffer, ...]:
+def buffers_of(graph: Graph) -> tuple[Buffer, ...]:
     """Return what the arena's head must hold, in the order in which the runtime adds it: tensors, then scratch.
 
     Constants and variables are not in the head. A tensor that no operator touches has room of its own all the same.
@@ -92,7 +92,7 @@ def buffers_of(graph: ArenaGraph) -> tuple[Buffer, ...]:
     return tuple(buffers)
 
 
-def fixed_offsets(graph: ArenaGraph, buffers: tuple[Buffer, ...]) -> dict[int, int]:
+def fixed_offsets(graph: Graph, buffers: tuple[Buffer, ...]) -> dict[int, int]:
     """Return the offsets that the file's OfflineMemoryAllocation gives, by place in ``buffers``.
 
     The list goes through every graph's tensors, one graph after the other.

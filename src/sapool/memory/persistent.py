@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sapool.memory.layouts import BENCHMARK_32, FIRMWARE_32, WHEEL, Layout, Piece
 from sapool.memory.planners import ALIGNMENT
 from sapool.memory.scratch import scratch_sizes
-from sapool.tflite.arena_graph import ArenaGraph, ArenaOperator, ArenaTensor
+from sapool.tflite import Graph, Operator, Tensor
 
 # While it sets a model up, for 8-byte and 4-byte pointers: a request for scratch, and a buffer's life.
 _REQUEST, _LIFE = {8: 16, 4: 12}, {8: 32, 4: 24}
@@ -21,7 +21,7 @@ _FREE_REQUESTS, _PLAN = 12, 40
 _INT32 = 4
 _SOFTMAX_TABLE = 513 * 2  # of 16-bit entries
 
-_Rule = Callable[[Layout, ArenaGraph, ArenaOperator], Iterable[int]]
+_Rule = Callable[[Layout, Graph, Operator], Iterable[int]]
 
 # Kernels that keep nothing.
 _NOTHING = frozenset(
@@ -58,13 +58,13 @@ _NOTHING = frozenset(
 )
 
 
-def unknown_kinds(graph: ArenaGraph) -> tuple[str, ...]:
+def unknown_kinds(graph: Graph) -> tuple[str, ...]:
     """Return the kinds of operators whose scratch and persistent bytes are not known here, and so are left out."""
     known = {*WHEEL.options, *WHEEL.data, *_PREPARED, *_NOTHING}
     return tuple(sorted({op.kind for one in graph.graphs for op in one.operators} - known))
 
 
-def tail_bytes(graph: ArenaGraph, pointer_bytes: int = 8) -> int:
+def tail_bytes(graph: Graph, pointer_bytes: int = 8) -> int:
     """Return the bytes of the arena's tail.
 
     Args:
@@ -81,7 +81,7 @@ def tail_bytes(graph: ArenaGraph, pointer_bytes: int = 8) -> int:
     return _tail(graph, _LAYOUTS[pointer_bytes])
 
 
-def firmware_tail_bytes(graph: ArenaGraph) -> int:
+def firmware_tail_bytes(graph: Graph) -> int:
     """Return the bytes of the tail in a firmware on a 32-bit core, on the runtime's reference kernels.
 
     Its interpreter is constructed from a model, operators and an arena: nothing is recorded, no resource variables but
@@ -90,14 +90,14 @@ def firmware_tail_bytes(graph: ArenaGraph) -> int:
     return _tail(graph, FIRMWARE_32)
 
 
-def _tail(graph: ArenaGraph, layout: Layout) -> int:
+def _tail(graph: Graph, layout: Layout) -> int:
     address = 0  # the tail grows downwards from an aligned end
     for size, alignment in _pieces(graph, layout):
         address = (address - size) // alignment * alignment
     return -address
 
 
-def setup_bytes(graph: ArenaGraph, pointer_bytes: int = 8, more_scratch: int = 0) -> int:
+def setup_bytes(graph: Graph, pointer_bytes: int = 8, more_scratch: int = 0) -> int:
     """Return an upper bound of the head's room, in bytes, that the runtime needs before it has planned the head.
 
     First each kernel describes its inputs and outputs there, at most twice; then the planner keeps its lists there. A
@@ -119,12 +119,12 @@ def setup_bytes(graph: ArenaGraph, pointer_bytes: int = 8, more_scratch: int = 0
     return requests + max(described, lists) + 2 * ALIGNMENT
 
 
-def _temporary(graph: ArenaGraph, operator: ArenaOperator, layout: Layout) -> int:
+def _temporary(graph: Graph, operator: Operator, layout: Layout) -> int:
     used = [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
     return 2 * sum(size + alignment for tensor in used for size, alignment in _described(tensor, layout))
 
 
-def _pieces(graph: ArenaGraph, layout: Layout) -> Iterator[Piece]:
+def _pieces(graph: Graph, layout: Layout) -> Iterator[Piece]:
     """Yield every allocation in the runtime's order."""
     operators = [(one, operator) for one in graph.graphs for operator in one.operators]
     word = layout.pointer
@@ -143,7 +143,7 @@ def _pieces(graph: ArenaGraph, layout: Layout) -> Iterator[Piece]:
     yield from _after_preparing(graph, sum(len(scratch_sizes(one, operator)) for one, operator in operators), layout)
 
 
-def _prepared(operators: Sequence[tuple[ArenaGraph, ArenaOperator]], layout: Layout) -> Iterator[int]:
+def _prepared(operators: Sequence[tuple[Graph, Operator]], layout: Layout) -> Iterator[int]:
     """Yield what the kernels take while they are prepared; a resource variable's bytes come with its first ASSIGN."""
     assigned = set()
     for graph, operator in operators:
@@ -158,7 +158,7 @@ def _prepared(operators: Sequence[tuple[ArenaGraph, ArenaOperator]], layout: Lay
             yield from _PREPARED[operator.kind](layout, graph, operator)
 
 
-def _after_preparing(graph: ArenaGraph, scratch_buffers: int, layout: Layout) -> Iterator[Piece]:
+def _after_preparing(graph: Graph, scratch_buffers: int, layout: Layout) -> Iterator[Piece]:
     """Yield what comes once every operator is prepared: handles of scratch, variables, the inputs and outputs."""
     if scratch_buffers:
         yield layout.pointer * scratch_buffers, layout.pointer
@@ -170,7 +170,7 @@ def _after_preparing(graph: ArenaGraph, scratch_buffers: int, layout: Layout) ->
             yield from _described(graph.tensors[tensor], layout)
 
 
-def _described(tensor: ArenaTensor, layout: Layout) -> Iterator[Piece]:
+def _described(tensor: Tensor, layout: Layout) -> Iterator[Piece]:
     """Yield the whole TfLiteTensor that the runtime keeps of an input or output."""
     yield layout.tensor, layout.pointer
     if tensor.channels:
@@ -183,11 +183,11 @@ def _int_array(length: int) -> int:
     return _INT32 * (1 + length)
 
 
-def _input(graph: ArenaGraph, operator: ArenaOperator, place: int) -> ArenaTensor:
+def _input(graph: Graph, operator: Operator, place: int) -> Tensor:
     return graph.tensors[operator.inputs[place]]
 
 
-def _own_shape(_: Layout, graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+def _own_shape(_: Layout, graph: Graph, operator: Operator) -> tuple[int, ...]:
     """A copy of the output's shape that the kernel may write."""
     return (_int_array(len(graph.tensors[operator.outputs[0]].shape)),)
 
@@ -195,30 +195,30 @@ def _own_shape(_: Layout, graph: ArenaGraph, operator: ArenaOperator) -> tuple[i
 def _multipliers(channel_side: int) -> _Rule:
     """A multiplier and a shift for each output channel, for unquantised weights too."""
 
-    def sizes(_: Layout, graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+    def sizes(_: Layout, graph: Graph, operator: Operator) -> tuple[int, ...]:
         return (_INT32 * _input(graph, operator, 1).shape[channel_side],) * 2
 
     return sizes
 
 
-def _fully_connected(_: Layout, graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+def _fully_connected(_: Layout, graph: Graph, operator: Operator) -> tuple[int, ...]:
     weights = _input(graph, operator, 1)
     return (_INT32 * weights.shape[0],) * 2 if weights.channels > 1 else ()
 
 
-def _batch_matmul(layout: Layout, graph: ArenaGraph, operator: ArenaOperator) -> Iterable[int]:
+def _batch_matmul(layout: Layout, graph: Graph, operator: Operator) -> Iterable[int]:
     """A transposed copy of either side unless it lies right; the right side's lies right where adjY is set."""
     left, right = _input(graph, operator, 0), _input(graph, operator, 1)
     if left.dtype in ("int8", "int16"):
         yield 28  # how it is quantised
-    if operator.options.get("adjX"):
+    if operator.options.flag("adjX"):
         yield from (layout.eval_tensor, _int_array(len(left.shape)), left.bytes)
-    if not operator.options.get("adjY"):
+    if not operator.options.flag("adjY"):
         yield from (layout.eval_tensor, _int_array(len(right.shape)), right.bytes)
     yield from _own_shape(layout, graph, operator)
 
 
-def _softmax(_: Layout, graph: ArenaGraph, operator: ArenaOperator) -> tuple[int, ...]:
+def _softmax(_: Layout, graph: Graph, operator: Operator) -> tuple[int, ...]:
     return (_SOFTMAX_TABLE,) * 2 if _input(graph, operator, 0).dtype == "int16" else ()
 
 
@@ -227,7 +227,7 @@ def _if_int8(size: int) -> _Rule:
     return lambda _, graph, operator: (size,) if _input(graph, operator, 0).dtype == "int8" else ()
 
 
-def _log_softmax(layout: Layout, graph: ArenaGraph, operator: ArenaOperator) -> Iterable[int]:
+def _log_softmax(layout: Layout, graph: Graph, operator: Operator) -> Iterable[int]:
     return _if_int8(layout.log_softmax)(layout, graph, operator)
 
 

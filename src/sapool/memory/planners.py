@@ -20,7 +20,7 @@ class Buffer:
         size: in bytes, not yet aligned.
         first: the step that writes it (0 for an input of the model).
         last: the last step that reads it.
-        tensor: its place in :attr:`ArenaGraph.tensors`, or -1 for an operator's scratch.
+        tensor: its place in :attr:`Graph.tensors`, or -1 for an operator's scratch.
         operator: the operator whose scratch it is, or -1 for a tensor.
         subgraph: the graph that ``tensor`` or ``operator`` counts in (0: the main graph).
     """

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from sapool.base.arena import ArenaSize, as_plain
 from sapool.base.reading import parse_record
-from sapool.memory.conventions import conventions_of, in_out_bytes, macs_of
+from sapool.memory.conventions import conventions_of, in_out_bytes
 from sapool.memory.lifetimes import buffers_of, fixed_offsets, spans_of
 from sapool.memory.persistent import firmware_tail_bytes, setup_bytes, tail_bytes, unknown_kinds
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of
-from sapool.tflite.arena_graph import ArenaGraph
-from sapool.tflite.arena_read import read_arena_graph
-from sapool.tflite.file import TfliteError
+from sapool.tflite import Graph, TfliteError, macs_of, read_graph
 
 _Placed = tuple[Buffer, int]
 
@@ -105,7 +103,7 @@ def profile_tflite(source: str | Path | bytes) -> MemoryProfile:
     Raises:
         TfliteError: the file is no ``.tflite`` or can't be planned.
     """
-    graph = read_arena_graph(source)
+    graph = read_graph(source)
     try:
         return profile_graph(graph)
     except (IndexError, KeyError) as error:  # only a file that breaks the operators' own rules gets here
@@ -113,7 +111,7 @@ def profile_tflite(source: str | Path | bytes) -> MemoryProfile:
         raise TfliteError(f"{where}a damaged .tflite file: an operator lacks an input, a side or an option") from error
 
 
-def profile_graph(graph: ArenaGraph) -> MemoryProfile:
+def profile_graph(graph: Graph) -> MemoryProfile:
     """Predict the arena of a graph: lifetimes, scratch, greedy placement and persistent bytes.
 
     Offsets that the file gives (OfflineMemoryAllocation) are kept.
@@ -139,14 +137,14 @@ def profile_graph(graph: ArenaGraph) -> MemoryProfile:
     )
 
 
-def arena_size(graph: ArenaGraph) -> ArenaSize:
+def arena_size(graph: Graph) -> ArenaSize:
     """Return the sizes that :func:`profile_graph` predicts, and nothing else."""
     buffers = buffers_of(graph)
     head = head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers)))
     return ArenaSize(head, tail_bytes(graph), setup_bytes(graph))
 
 
-def _by_operator(graph: ArenaGraph, placed: list[_Placed]) -> tuple[OperatorMemory, ...]:
+def _by_operator(graph: Graph, placed: list[_Placed]) -> tuple[OperatorMemory, ...]:
     """List what is alive at each operator; where one runs other graphs, at the step of it with the most alive."""
     rows = []
     for i, (operator, (start, end)) in enumerate(zip(graph.operators, spans_of(graph), strict=True)):
@@ -181,7 +179,7 @@ def _occupied(placed: list[_Placed]) -> int:
     return count
 
 
-def _label(graph: ArenaGraph, buffer: Buffer) -> str:
+def _label(graph: Graph, buffer: Buffer) -> str:
     one = graph.graphs[buffer.subgraph]
     if buffer.tensor >= 0:
         return one.tensors[buffer.tensor].name

@@ -13,7 +13,7 @@ from sapool.memory.planners import Buffer, greedy_offsets, head_of
 from sapool.memory.profile import MemoryProfile
 from sapool.memory.scratch import scratch_sizes
 from sapool.memory.targets import Target, get_target
-from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite import Graph
 
 _POINTER_BYTES = 4
 _UNCOUNTED = "the scratch of {core}'s own kernels is not counted: measure on the board"
@@ -67,11 +67,11 @@ class Verdict:
     caveats: tuple[str, ...] = ()
 
 
-def profile_for_target(graph: ArenaGraph, target: Target | str) -> TargetMemory:
+def profile_for_target(graph: Graph, target: Target | str) -> TargetMemory:
     """Predict the arena of a graph on a target: head planned with its kernels' scratch, tail with 32-bit pointers.
 
     Args:
-        graph: as :func:`sapool.memory.read_arena_graph` reads it.
+        graph: as :func:`sapool.tflite.read_graph` reads it.
         target: a target or its name.
 
     Raises:
@@ -95,7 +95,7 @@ def profile_for_target(graph: ArenaGraph, target: Target | str) -> TargetMemory:
     )
 
 
-def _with_kernels(graph: ArenaGraph, target: Target) -> tuple[tuple[Buffer, ...], int]:
+def _with_kernels(graph: Graph, target: Target) -> tuple[tuple[Buffer, ...], int]:
     """Return the head's buffers with the target's scratch in the main graph, and the most one operator asks for."""
     tensors = [b for b in buffers_of(graph) if b.tensor >= 0]
     called = [b for b in buffers_of(graph) if b.operator >= 0 and b.subgraph > 0]
@@ -108,21 +108,21 @@ def _with_kernels(graph: ArenaGraph, target: Target) -> tuple[tuple[Buffer, ...]
     return (*tensors, *scratch, *called), max(map(sum, asked), default=0)
 
 
-def _more_scratch(graph: ArenaGraph, target: Target) -> int:
+def _more_scratch(graph: Graph, target: Target) -> int:
     """Return how many scratch buffers the target's kernels ask for beyond the reference kernels."""
     if target.kernels != "cmsis-nn":
         return 0
     return sum(len(kernel_scratch(graph, op, target)) - len(scratch_sizes(graph, op)) for op in graph.operators)
 
 
-def _extra_tail(graph: ArenaGraph, target: Target, more: int) -> int:
+def _extra_tail(graph: Graph, target: Target, more: int) -> int:
     """Return the bytes of tail beyond the reference kernels': the kernels' own, and a handle a scratch buffer."""
     if target.kernels != "cmsis-nn":
         return 0
     return sum(cmsis_persistent_bytes(graph, op, target.simd) for op in graph.operators) + _POINTER_BYTES * more
 
 
-def _caveats(graph: ArenaGraph, target: Target) -> tuple[str, ...]:
+def _caveats(graph: Graph, target: Target) -> tuple[str, ...]:
     found = []
     if not target.scratch_counted:
         found.append(_UNCOUNTED.format(core=target.name))

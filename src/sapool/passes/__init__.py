@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from sapool.passes.network.lone_token import keep_lone_values
 from sapool.passes.network.merged_attention import merge_attention
 from sapool.passes.network.split_heads import split_heads
 from sapool.passes.network.window_softmax import use_window_softmax
+from sapool.tflite import Graph
 
 # In the order they are applied. Each takes the network (changed in place) and images (N, C, H, W), and returns how
 # many places it changed.
@@ -39,8 +39,8 @@ PASSES: dict[str, Callable[[nn.Module, Tensor], int]] = {
     "window_softmax": use_window_softmax,
 }
 
-# On the converted file: each takes its ``ModelT`` (changed in place) and returns how many places it changed.
-FILE_PASSES: dict[str, Callable[[Any], int]] = {
+# On the converted file: each takes its main graph (changed in place) and returns how many places it changed.
+FILE_PASSES: dict[str, Callable[[Graph], int]] = {
     "adjy_matmul": use_adjy_matmul,
     "tidy": tidy_graph,
     # Both look ahead to what tiles will take away.
@@ -82,6 +82,6 @@ def apply_passes(model: nn.Module, images: Tensor, passes: Sequence[str]) -> tup
     return tuple(name for name in passes if name in PASSES and PASSES[name](model, images))
 
 
-def apply_file_passes(model: Any, passes: Sequence[str]) -> tuple[str, ...]:
-    """Apply those of the named passes that work on a ``ModelT``, in place; returns those that changed something."""
-    return tuple(name for name in passes if name in FILE_PASSES and FILE_PASSES[name](model))
+def apply_file_passes(graph: Graph, passes: Sequence[str]) -> tuple[str, ...]:
+    """Apply those of the named passes that work on a file's graph, in place; returns those that changed something."""
+    return tuple(name for name in passes if name in FILE_PASSES and FILE_PASSES[name](graph))

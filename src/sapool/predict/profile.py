@@ -10,13 +10,14 @@ from pathlib import Path
 from torch import nn
 
 from sapool.base.arena import ArenaSize
-from sapool.memory import ArenaGraph, MemoryProfile, arena_graph_of, arena_size, profile_graph, profile_tflite
+from sapool.memory import MemoryProfile, arena_size, profile_graph, profile_tflite
 from sapool.networks.traced import InputSize, Network, TracedModel, as_input_size, trace
 from sapool.networks.tracer import ShapeDecisionError, UntraceableModelError
 from sapool.passes import PASSES, apply_file_passes, choose_passes
 from sapool.predict.lowering import UnpredictableError, lower
+from sapool.predict.lowering.builder import as_file
 from sapool.predict.pool_forms import deploy_pool
-from sapool.tflite.skeleton import skeleton_of
+from sapool.tflite import Graph
 
 # What a network raises whose arena can't be predicted, though it runs.
 UNPREDICTABLE = (UntraceableModelError, ShapeDecisionError, UnpredictableError)
@@ -54,8 +55,8 @@ def profile_memory(
 class PredictedGraphs:
     """A network as operators: ``plain`` as the converter writes it, ``exported`` with the passes on the file."""
 
-    plain: ArenaGraph
-    exported: ArenaGraph
+    plain: Graph
+    exported: Graph
 
 
 def predict_graphs(model: Network, input_size: InputSize, *, passes: str | Sequence[str] = "all") -> PredictedGraphs:
@@ -68,9 +69,9 @@ def predict_graphs(model: Network, input_size: InputSize, *, passes: str | Seque
     traced = trace(model, input_size)
     folds = "fold_padding" in chosen
     plain = lower(traced.module, as_input_size(input_size), partial(deploy_pool, passes=chosen), fold_padding=folds)
-    file = skeleton_of(plain)
+    file = as_file(plain)
     apply_file_passes(file, chosen)
-    return PredictedGraphs(plain, arena_graph_of(file))
+    return PredictedGraphs(plain, file)
 
 
 def profile_predicted(graphs: PredictedGraphs) -> MemoryProfile:
@@ -111,10 +112,10 @@ def profile_passes(
         folds = "fold_padding" in applied
         plain = lower(traced.module, size, partial(deploy_pool, passes=applied), fold_padding=folds)
         steps.append(_saving(applied[-1], arena_size(plain)))
-    file = skeleton_of(plain)
+    file = as_file(plain)
     for name in chosen[len(on_network) :]:
         apply_file_passes(file, (name,))
-        steps.append(_saving(name, arena_size(arena_graph_of(file))))
+        steps.append(_saving(name, arena_size(file)))
     return tuple(steps)
 
 

@@ -8,19 +8,21 @@ from typing import Any
 
 from torch import nn
 
-from sapool.memory import ArenaGraph, MemoryProfile, macs_of
+from sapool import tflite
+from sapool.memory import MemoryProfile
 from sapool.networks.traced import Network, trace
 from sapool.passes import choose_passes
 from sapool.predict.lowering import lower
 from sapool.predict.pool_forms import deploy_pool
 from sapool.predict.profile import UNPREDICTABLE, profile_memory
 from sapool.pruning.records import Cost
+from sapool.tflite import Graph
 
 Size = tuple[int, int, int]
 Passes = str | Sequence[str]
 
 
-def plain_graph(model: Network, size: Size, passes: Passes, memo: dict[Any, Any] | None = None) -> ArenaGraph:
+def plain_graph(model: Network, size: Size, passes: Passes, memo: dict[Any, Any] | None = None) -> Graph:
     """Return the operators as the converter writes them; the passes on the file (tiling, order) are not applied.
 
     ``memo`` remembers pooling layers from call to call.
@@ -30,14 +32,9 @@ def plain_graph(model: Network, size: Size, passes: Passes, memo: dict[Any, Any]
     return lower(traced, size, partial(deploy_pool, passes=chosen), memo, fold_padding="fold_padding" in chosen)
 
 
-def macs_in(graph: ArenaGraph) -> int:
-    """Return the multiply-accumulates of a graph's operators."""
-    return sum(macs_of(graph, operator) for operator in graph.operators)
-
-
 def count_macs(model: Network, size: Size) -> int:
     """Return the multiply-accumulates of one inference, without any pass of the export."""
-    return macs_in(plain_graph(model, size, "none"))
+    return tflite.count_macs(plain_graph(model, size, "none"))
 
 
 def cost_of(model: nn.Module, size: Size, passes: Passes) -> Cost:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from sapool.memory import ArenaGraph
 from sapool.memory.persistent import tail_bytes
-from sapool.pruning.costs import Passes, Size, macs_in, plain_graph
+from sapool.pruning.costs import Passes, Size, plain_graph
 from sapool.pruning.groups import ChannelGroup, ChannelGroups
+from sapool.tflite import Graph, count_macs
 
 # A tensor of the exported file is named after the plain graph's, with its place there: "blocks.0.act1;12".
 _PLACE = re.compile(r";(\d+)")
@@ -70,12 +70,12 @@ def measure_sensitivity(
         with groups.trial():
             groups.remove(group, range(count))
             after = plain_graph(model, size, passes, memo)
-        macs, tail = macs_in(before) - macs_in(after), tail_bytes(before) - tail_bytes(after)
+        macs, tail = count_macs(before) - count_macs(after), tail_bytes(before) - tail_bytes(after)
         found[group.name] = Sensitivity(_slopes(before, after, count), macs / count, tail / count)
     return found
 
 
-def _slopes(before: ArenaGraph, after: ArenaGraph, count: int) -> dict[int, float]:
+def _slopes(before: Graph, after: Graph, count: int) -> dict[int, float]:
     if len(before.tensors) != len(after.tensors):  # a pool took another form: its tensors can't be told apart
         return {}
     pairs = enumerate(zip(before.tensors, after.tensors, strict=True))

@@ -2,119 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sapool.tflite.errors import TfliteError
 from sapool.tflite.options import Options
+from sapool.tflite.tensor import Constant as Constant
+from sapool.tflite.tensor import Quantization as Quantization
+from sapool.tflite.tensor import Tensor as Tensor
 
-BYTES_OF: Mapping[str, int] = {
-    "bool": 1,
-    "int4": 1,  # the runtime unpacks it
-    "int8": 1,
-    "uint8": 1,
-    "int16": 2,
-    "uint16": 2,
-    "float16": 2,
-    "int32": 4,
-    "uint32": 4,
-    "float32": 4,
-    "int64": 8,
-    "uint64": 8,
-    "float64": 8,
-    "complex64": 8,
-    "resource": 0,  # a handle, which lies in its operator's own data
-}
+OFFLINE = "OfflineMemoryAllocation"
+_OFFLINE_VERSION, _OFFLINE_GRAPH = 1, 0
 # The options that name the graphs a control-flow operator runs, in the order in which the runtime visits them.
 CALLED: Mapping[str, tuple[str, ...]] = {
     "IF": ("thenSubgraphIndex", "elseSubgraphIndex"),
     "CALL_ONCE": ("initSubgraphIndex",),
     "WHILE": ("condSubgraphIndex", "bodySubgraphIndex"),
 }
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """``real = (q - zero_point) * scale``, one pair for the tensor or one for every channel along ``axis``."""
-
-    scales: tuple[float, ...]
-    zero_points: tuple[int, ...]
-    axis: int = 0
-
-
-class Constant:
-    """Bytes of a constant, made or read when they are first asked for; tensors that share them share this object."""
-
-    def __init__(self, source: NDArray[np.uint8] | Callable[[], NDArray[Any]]) -> None:
-        self._source = source
-
-    @cached_property
-    def raw(self) -> NDArray[np.uint8]:
-        """The bytes, (n,)."""
-        values = self._source() if callable(self._source) else self._source
-        return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class Tensor:
-    """One tensor of a graph.
-
-    Attributes:
-        name: in the file, or of the traced node that makes it.
-        shape: as the runtime holds it, channel-last: (1, H, W, C).
-        dtype: ``int8``, ``float32``, ...; a key of :data:`BYTES_OF` for whatever is computed.
-        quantization: its scales and zero points; None where it has none.
-        constant: its bytes where the file (or the network) has them, else None.
-        variable: state that lives through every inference.
-        signature: the shape with -1 for sides that may change; () where it says nothing more than ``shape``.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "int8"
-    quantization: Quantization | None = None
-    constant: Constant | None = None
-    variable: bool = False
-    signature: tuple[int, ...] = ()
-
-    @property
-    def bytes(self) -> int:
-        """Its size in bytes."""
-        return math.prod(self.shape) * BYTES_OF[self.dtype]
-
-    @property
-    def values(self) -> NDArray[Any] | None:
-        """A constant's values in its own type and shape; None for what is computed."""
-        if self.constant is None:
-            return None
-        return self.constant.raw.view(np.dtype(self.dtype)).reshape(self.shape)
-
-    @property
-    def integers(self) -> tuple[int, ...]:
-        """A constant int32 or int64 tensor's values; () for any other."""
-        if self.constant is None or self.dtype not in ("int32", "int64"):
-            return ()
-        return tuple(int(n) for n in self.constant.raw.view(np.dtype(self.dtype)))
-
-    @property
-    def channels(self) -> int:
-        """How many scales its quantisation has (1: per tensor, 0: not quantised)."""
-        return len(self.quantization.scales) if self.quantization is not None else 0
-
-    @property
-    def scale(self) -> float:
-        """The scale of a tensor quantised per tensor; 0 for any other."""
-        return self.quantization.scales[0] if self.quantization is not None and self.channels == 1 else 0.0
-
-    @property
-    def zero_point(self) -> int:
-        """The zero point of a tensor quantised per tensor; 0 for any other."""
-        return self.quantization.zero_points[0] if self.quantization is not None and self.channels == 1 else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +40,7 @@ class Operator:
         custom_options: a custom operator's bytes.
         version: of the builtin operator.
         module: the PyTorch module it came from, or empty where that is not known.
+        intermediates: tensors of the graph that only tell an LSTM how its inner values are quantised.
     """
 
     kind: str
@@ -140,6 +51,7 @@ class Operator:
     custom_options: bytes = b""
     version: int = 1
     module: str = ""
+    intermediates: tuple[int, ...] = ()
 
     @property
     def called(self) -> tuple[int, ...]:
@@ -263,6 +175,27 @@ class Graph:
         """Yield (place, operator) of every operator of these kinds, in order."""
         return ((place, op) for place, op in enumerate(self._operators) if op.kind in kinds)
 
+    def kinds(self) -> Counter[str]:
+        """Count the operators of each kind, those inside loops included."""
+        return Counter(operator.kind for graph in self.graphs for operator in graph.operators)
+
+    def same_values(self, one: int, other: int) -> bool:
+        """Whether the bytes of two tensors stand for the same numbers: one type, one quantisation."""
+        a, b = self._tensors[one], self._tensors[other]
+        return a.dtype == b.dtype and a.quantization == b.quantization
+
+    @property
+    def offline(self) -> tuple[int, ...]:
+        """An offset in bytes for each tensor of every graph in order, -1 where the runtime plans; () without a plan."""
+        raw = self.metadata.get(OFFLINE)
+        if raw is None:
+            return ()
+        count = struct.unpack_from("<i", raw, 8)[0] if len(raw) >= 12 else -1
+        tensors = sum(len(graph.tensors) for graph in self.graphs)
+        if count != tensors or len(raw) < 12 + 4 * count:
+            raise TfliteError(f"{OFFLINE} must hold an offset for each of {tensors} tensors, got {max(count, 0)}")
+        return struct.unpack_from(f"<{count}i", raw, 12)
+
     def is_constant(self, tensor: int) -> bool:
         """Whether a tensor's values are known before the network runs; an absent input's are not."""
         return tensor >= 0 and self._tensors[tensor].constant is not None
@@ -287,9 +220,29 @@ class Graph:
 
     def add_constant(self, values: NDArray[Any], name: str, quantization: Quantization | None = None) -> int:
         """Append a constant with the type and shape of ``values``; returns its place."""
-        raw = np.ascontiguousarray(values)
-        constant = Constant(raw.reshape(-1).view(np.uint8))
-        return self.add_tensor(Tensor(name, raw.shape, raw.dtype.name, quantization, constant))
+        constant = Constant(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        return self.add_tensor(Tensor(name, values.shape, values.dtype.name, quantization, constant))
+
+    def add_integers(self, values: Sequence[int], name: str, scalar: bool = False) -> int:
+        """Append an int32 constant, (len(values),) or a scalar; returns its place."""
+        numbers = np.array(values, np.int32)
+        return self.add_constant(numbers.reshape(()) if scalar else numbers, name)
+
+    def add_like(self, tensor: int, shape: Sequence[int], name: str) -> int:
+        """Append a computed tensor with the type and quantisation of another; returns its place."""
+        like = self._tensors[tensor]
+        return self.add_tensor(Tensor(name, tuple(shape), like.dtype, like.quantization))
+
+    def set_offline(self, offsets: Sequence[int] | None) -> None:
+        """Replace the memory plan, see :attr:`offline`; None takes it out."""
+        self.metadata.pop(OFFLINE, None)
+        if offsets is not None:
+            table = [_OFFLINE_VERSION, _OFFLINE_GRAPH, len(offsets), *offsets]
+            self.metadata[OFFLINE] = struct.pack(f"<{len(table)}i", *table)
+
+    def take_over(self, other: Graph) -> None:
+        """Become what another graph is; it must not be used any more."""
+        vars(self).update(vars(other))
 
     def change_tensor(self, place: int, **fields: Any) -> None:
         """Replace fields of one tensor."""
@@ -303,9 +256,11 @@ class Graph:
 
     def change_operator(self, place: int, **fields: Any) -> None:
         """Replace fields of one operator."""
-        operators = list(self._operators)
-        operators[place] = replace(operators[place], **fields)
-        self.set_operators(operators)
+        self.put(place, replace(self._operators[place], **fields))
+
+    def put(self, place: int, operator: Operator) -> None:
+        """Put another operator in place of the one that is there."""
+        self.set_operators((*self._operators[:place], operator, *self._operators[place + 1 :]))
 
     def insert(self, place: int, *operators: Operator) -> None:
         """Put operators before the one at ``place``."""
@@ -345,26 +300,55 @@ class Graph:
         self._rename_in_signatures({old: new}, inputs=False)
 
     def keep_tensors(self, order: Sequence[int]) -> None:
-        """Keep the tensors named in ``order``, in that order; every mention of them follows."""
+        """Keep the tensors named in ``order``, in that order; every mention of them in this graph follows."""
         place = {old: new for new, old in enumerate(order)} | {-1: -1}
         self._tensors = tuple(self._tensors[old] for old in order)
         self._inputs = tuple(place[tensor] for tensor in self._inputs)
         self._outputs = tuple(place[tensor] for tensor in self._outputs)
         self.set_operators(
-            replace(op, inputs=tuple(place[t] for t in op.inputs), outputs=tuple(place[t] for t in op.outputs))
+            replace(
+                op,
+                inputs=tuple(place[t] for t in op.inputs),
+                outputs=tuple(place[t] for t in op.outputs),
+                intermediates=tuple(place[t] for t in op.intermediates),
+            )
             for op in self._operators
         )
         self._rename_in_signatures(place)
 
-    def _rename_in_signatures(self, place: Mapping[int, int], inputs: bool = True) -> None:
-        """Signatures of other graphs keep their places: those name other tensors."""
+    def used(self) -> set[int]:
+        """Return the tensors that operators and the graph's ends name."""
+        ops = self._operators
+        used = {t for op in ops for places in (op.inputs, op.outputs, op.intermediates) for t in places}
+        return (used | {*self._inputs, *self._outputs}) - {-1}
+
+    def drop_unused(self) -> list[dict[int, int]]:
+        """Leave out the tensors of every graph that no operator, end or signature names.
+
+        The runtime keeps a record of every tensor, and gives even one that no operator touches room in the head.
+
+        Returns:
+            For each graph the new place of every tensor that stays, by its old one.
+        """
+        moved = []
+        for index, graph in enumerate(self.graphs):
+            named = {t for s in self.signatures if s.graph == index for t in (*s.inputs.values(), *s.outputs.values())}
+            kept = sorted(graph.used() | named)
+            moved.append({old: new for new, old in enumerate(kept)})
+            if len(kept) < len(graph.tensors):
+                graph.keep_tensors(kept)
+                if index:
+                    self._rename_in_signatures(moved[-1], graph=index)
+        return moved
+
+    def _rename_in_signatures(self, place: Mapping[int, int], inputs: bool = True, graph: int = 0) -> None:
         self.signatures = tuple(
             replace(
                 one,
                 inputs={k: place.get(t, t) if inputs else t for k, t in one.inputs.items()},
                 outputs={k: place.get(t, t) for k, t in one.outputs.items()},
             )
-            if one.graph == 0
+            if one.graph == graph
             else one
             for one in self.signatures
         )

@@ -9,6 +9,39 @@ OptionValue = bool | int | float | bytes | str | tuple[int, ...] | None
 NO_ACTIVATION = "NONE"
 ACTIVATIONS = (NO_ACTIVATION, "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")  # the schema's numbers 0 to 5
 _SAME = 0  # the schema's Padding.SAME
+# The schema's table of an operator's options, for the kinds that this package makes or whose options it relies on.
+TABLES: Mapping[str, str] = {
+    "ADD": "AddOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "CALL_ONCE": "CallOnceOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DIV": "DivOptions",
+    "DYNAMIC_UPDATE_SLICE": "DynamicUpdateSliceOptions",
+    "FILL": "FillOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "IF": "IfOptions",
+    "L2_POOL_2D": "Pool2DOptions",
+    "LESS": "LessOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "MEAN": "ReducerOptions",
+    "MUL": "MulOptions",
+    "PAD": "PadOptions",
+    "PADV2": "PadV2Options",
+    "RESHAPE": "ReshapeOptions",
+    "SLICE": "SliceOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "SPLIT": "SplitOptions",
+    "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
+    "SVDF": "SVDFOptions",
+    "TRANSPOSE": "TransposeOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "WHILE": "WhileOptions",
+}
 
 
 class Options(Mapping[str, OptionValue]):
@@ -41,6 +74,11 @@ class Options(Mapping[str, OptionValue]):
     def __repr__(self) -> str:
         inside = ", ".join([repr(self.table), *(f"{name}={value!r}" for name, value in self._values.items())])
         return f"Options({inside})"
+
+    @classmethod
+    def of(cls, kind: str, **values: OptionValue) -> Options:
+        """Return the options of a kind of operator, in the table of :data:`TABLES`."""
+        return cls(TABLES.get(kind, ""), **values)
 
     def changed(self, **values: OptionValue) -> Options:
         """Return a copy with some values replaced."""

@@ -10,43 +10,51 @@ from typing import Any
 import numpy as np
 
 from sapool.tflite.file import IDENTIFIER, TfliteError, load_tflite, parse, schema
-from sapool.tflite.graph import BYTES_OF, Constant, Graph, Operator, Quantization, Signature, Tensor
+from sapool.tflite.graph import Graph, Operator, Signature
 from sapool.tflite.options import Options, OptionValue
+from sapool.tflite.tensor import BYTES_OF, Constant, Quantization, Tensor
+from sapool.tflite.verify import verify
 
 _VERSION = 3
 
 
-def read_graph(source: str | Path | bytes) -> Graph:
+def read_graph(source: str | Path | bytes, *, fixed: bool = True) -> Graph:
     """Read a ``.tflite`` file.
 
     Args:
         source: a path, or the file's bytes.
+        fixed: whether every side of every tensor must be known; a side that is not is negative.
 
     Raises:
         TfliteError: no ``.tflite`` file, a damaged one, or one that the runtime can't plan (a shape that is not known).
         ImportError: the ``deploy`` extra is not installed.
     """
     if isinstance(source, bytes):
-        return _read(source)
+        return _read(source, fixed)
     data = load_tflite(source)
     try:
-        return _read(data)
+        return _read(data, fixed)
     except TfliteError as error:
         raise TfliteError(f"{source}: {error}") from error
 
 
-def _read(data: bytes) -> Graph:
+def _read(data: bytes, fixed: bool) -> Graph:
     if data[4:8] != IDENTIFIER:
         raise TfliteError(f"not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")
     try:
-        return _graph_of(parse(data))
+        return graph_of(parse(data), fixed)
     except TfliteError:
         raise
     except Exception as error:  # the generated reader raises whatever a broken offset leads to
         raise TfliteError("a damaged .tflite file: its contents end or point outside the file") from error
 
 
-def _graph_of(model: Any) -> Graph:
+def graph_of(model: Any, fixed: bool = True) -> Graph:
+    """Return the graphs of the schema's ``ModelT`` object, its constants inline.
+
+    Raises:
+        TfliteError: another version of the schema, no operators, or a tensor whose shape or type can't be planned.
+    """
     if model.version != _VERSION:
         raise TfliteError(f"schema version {model.version}: only version {_VERSION} is supported")
     if not model.subgraphs or not model.subgraphs[0].operators:
@@ -59,6 +67,7 @@ def _graph_of(model: Any) -> Graph:
     for entry in model.metadata or ():
         held = constants[entry.buffer]
         main.metadata[_text(entry.name)] = b"" if held is None else held.raw.tobytes()
+    verify(main, fixed)
     return main
 
 
@@ -87,18 +96,13 @@ def _names(table: str) -> dict[int, str]:
 
 def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
     name, shape, signature = _text(tensor.name), _places(tensor.shape), _places(tensor.shapeSignature)
-    if any(n < 0 for n in shape):
-        raise TfliteError(f"tensor {name} has the shape {shape}: every side must be known, export it with fixed shapes")
-    if any(n < 0 for n in signature[1:]):
-        raise TfliteError(
-            f"tensor {name} has a shape that changes, {signature}: only the batch may, export it with fixed shapes"
-        )
     dtype = _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
     constant = constants[tensor.buffer]
     if dtype not in BYTES_OF and constant is None:
         raise TfliteError(f"tensor {name} is of type {dtype}: known are {', '.join(BYTES_OF)}")
     quantization = _quantization(tensor.quantization)
-    return Tensor(name, shape, dtype, quantization, constant, bool(tensor.isVariable), signature)
+    variable = bool(tensor.isVariable)
+    return Tensor(name, shape, dtype, quantization, constant, variable, signature, tensor.sparsity)
 
 
 def _quantization(found: Any) -> Quantization | None:
@@ -115,11 +119,12 @@ def _operator(op: Any, code: Any, tensors: tuple[Tensor, ...]) -> Operator:
     builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
     custom = bool(code.customCode)
     kind = _text(code.customCode) if custom else _names("BuiltinOperator").get(builtin, f"operator {builtin}")
-    outputs = _places(op.outputs)
+    inputs, outputs, intermediates = (_places(places) for places in (op.inputs, op.outputs, op.intermediates))
     # The converter names a tensor after the module that makes it, with a number behind it.
     module = tensors[outputs[0]].name.partition(";")[0] if outputs and 0 <= outputs[0] < len(tensors) else ""
     custom_options = b"" if op.customOptions is None else bytes(np.asarray(op.customOptions, np.uint8))
-    return Operator(kind, _places(op.inputs), outputs, _options(op), custom, custom_options, int(code.version), module)
+    version = int(code.version)
+    return Operator(kind, inputs, outputs, _options(op), custom, custom_options, version, module, intermediates)
 
 
 def _options(op: Any) -> Options:

@@ -7,14 +7,20 @@ from typing import Any
 import numpy as np
 
 from sapool.tflite.file import pack, schema
-from sapool.tflite.graph import Constant, Graph, Operator, Signature, Tensor
+from sapool.tflite.graph import Graph, Operator, Signature
+from sapool.tflite.tensor import Constant, Tensor
 
 _VERSION = 3
 
 
+def model_of(graph: Graph) -> Any:
+    """Return a main graph as the schema's ``ModelT`` object."""
+    return _Writer().model(graph)
+
+
 def write_graph(graph: Graph) -> bytes:
     """Return the file of a main graph with its subgraphs, metadata, signatures and what stood behind it."""
-    return pack(_Writer().model(graph)) + graph.trailer
+    return pack(model_of(graph)) + graph.trailer
 
 
 class _Writer:
@@ -51,6 +57,7 @@ class _Writer:
         written.isVariable, written.hasRank = tensor.variable, True
         written.shapeSignature = np.array(tensor.signature, np.int32) if tensor.signature else None
         written.buffer = self.buffer(tensor.constant) if tensor.constant is not None else 0
+        written.sparsity = tensor.sparsity
         if tensor.quantization is not None:
             written.quantization = self.schema.QuantizationParametersT()
             written.quantization.scale = np.array(tensor.quantization.scales, np.float32)
@@ -73,6 +80,8 @@ class _Writer:
         written = self.schema.OperatorT()
         written.opcodeIndex = self.code(op)
         written.inputs, written.outputs = np.array(op.inputs, np.int32), np.array(op.outputs, np.int32)
+        if op.intermediates:
+            written.intermediates = np.array(op.intermediates, np.int32)
         if op.custom_options:
             written.customOptions = np.frombuffer(op.custom_options, np.uint8)
         table = op.options.table
@@ -91,11 +100,10 @@ class _Writer:
         key = (op.kind, op.custom, op.version)
         if key not in self.codes:
             entry = self.schema.OperatorCodeT()
-            entry.builtinCode = self.schema.BuiltinOperator.CUSTOM
-            if op.custom:
+            custom = self.schema.BuiltinOperator.CUSTOM
+            entry.builtinCode = custom if op.custom else getattr(self.schema.BuiltinOperator, op.kind, custom)
+            if entry.builtinCode == custom:
                 entry.customCode = op.kind.encode()
-            else:
-                entry.builtinCode = getattr(self.schema.BuiltinOperator, op.kind)
             entry.deprecatedBuiltinCode, entry.version = min(entry.builtinCode, 127), op.version
             self.codes[key] = len(self.operator_codes)
             self.operator_codes.append(entry)

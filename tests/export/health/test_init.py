@@ -11,7 +11,7 @@ from torch import nn
 
 from sapool.export import export_int8
 from sapool.export.health import check_health
-from sapool.tflite.file import TfliteError
+from sapool.tflite import TfliteError
 from tests.conftest import images, pooled_net
 from tests.export import hand_made
 from tests.export.health.images import found, small

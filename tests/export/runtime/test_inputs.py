@@ -139,10 +139,10 @@ def test_inputs_that_break_a_model_are_not_held_against_it(
     path = tmp_path / "sums.tflite"
     path.write_bytes(sums())
 
-    def picky(name: str, data: bytes, inputs: Sequence[NDArray[Any]], *, time_limit: float) -> Outcome:
+    def picky(name: str, data: bytes, inputs: Sequence[NDArray[Any]], **keywords: Any) -> Outcome:
         if not any(values.any() for values in inputs):
             raise InterpreterError(f"{name}: a zero", loaded=loaded, timed_out=timed_out)
-        return run_model(name, data, inputs, time_limit=time_limit)
+        return run_model(name, data, inputs, **keywords)
 
     monkeypatch.setattr(interpreters, "run_model", picky)
     if loaded and not timed_out:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sapool.export import ExportError, InterpreterError, check_parity, export_int8, measure_arena, run_images
-from sapool.tflite.file import TfliteError, pack, parse, schema
+from sapool.tflite import TfliteError
+from sapool.tflite.file import pack, parse, schema
 from tests.conftest import images, pooled_net
 
 
@@ -77,3 +79,16 @@ def test_an_operator_tflm_lacks_is_named(exported: Path, tmp_path: Path) -> None
 def test_what_is_no_tflite_is_refused_before_the_interpreter(tmp_path: Path) -> None:
     with pytest.raises(TfliteError, match="no such file"):
         measure_arena(tmp_path / "x.tflite")
+
+
+def test_a_file_is_parsed_once_to_be_measured(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def counting(data: bytes) -> Any:
+        parsed.append(len(data))
+        return parse(data)
+
+    monkeypatch.setattr("sapool.tflite.read.parse", counting)
+    monkeypatch.setattr("sapool.tflite.file.parse", counting)
+    assert measure_arena(exported).total_bytes > 0
+    assert parsed == [exported.stat().st_size]

@@ -8,12 +8,13 @@ import torch
 
 from sapool.export import check_parity, run_images
 from sapool.export.runtime.parity import dequantize, quantize_images
-from sapool.tflite.file import input_output
+from sapool.tflite import read_graph
+from sapool.tflite.ends import input_output
 from tests.export import hand_made
 
 
 def test_images_become_the_models_own_input(tmp_path: Path) -> None:
-    taken, made = input_output(hand_made.cut_off(tmp_path / "m.tflite", 0.02).read_bytes())
+    taken, made = input_output(read_graph(hand_made.cut_off(tmp_path / "m.tflite", 0.02)))
     images = torch.tensor([0.004, 0.006, -0.3, 5.0, -5.0, 0.0, 0.01, 0.02]).repeat(4).view(1, 2, 4, 4)
     given = quantize_images(taken, images)
     assert given.dtype == np.int8
@@ -24,7 +25,7 @@ def test_images_become_the_models_own_input(tmp_path: Path) -> None:
 
 
 def test_floats_stay_as_they_are(tmp_path: Path) -> None:
-    taken, made = input_output(hand_made.float_sum(tmp_path / "m.tflite").read_bytes())
+    taken, made = input_output(read_graph(hand_made.float_sum(tmp_path / "m.tflite")))
     images = torch.rand(2, 2, 4, 4)
     given = quantize_images(taken, images)
     np.testing.assert_array_equal(given, images.permute(0, 2, 3, 1).numpy())

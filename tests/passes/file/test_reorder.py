@@ -2,20 +2,21 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from sapool.memory import ArenaGraph, ArenaOperator, ArenaTensor, buffers_of, greedy_offsets, head_of, lower_bound
+from sapool import tflite
+from sapool.memory import buffers_of, greedy_offsets, head_of, lower_bound
 from sapool.memory.arena_plan import plan_arena
 from sapool.passes.file.reorder import _beam, _Search, good_orders, reorder_operators
-from sapool.tflite.file import pack, parse
+from sapool.tflite import read_graph, write_graph
+from tests.graphs import make_operator, make_tensor, with_operators
 from tests.memory.handmade import Graph, Op, Tensor, build
 from tests.passes.running import run_tflm
 
 
-def random_graph(seed: int, operators: int) -> ArenaGraph:
+def random_graph(seed: int, operators: int) -> tflite.Graph:
     """Operators that each read one to three of the tensors before, and write one or two."""
     rng = random.Random(seed)
     sizes, made, readable = [rng.randrange(1, 400)], [], [0]
@@ -24,25 +25,25 @@ def random_graph(seed: int, operators: int) -> ArenaGraph:
         outputs = tuple(len(sizes) + k for k in range(rng.randrange(1, 3)))
         sizes += [rng.choice((1, 7, 32)) * rng.randrange(1, 60) for _ in outputs]
         readable += outputs
-        made.append(ArenaOperator(rng.choice(("CONV_2D", "MEAN")), inputs, outputs))
-    tensors = tuple(ArenaTensor(f"t{i}", (1, size)) for i, size in enumerate(sizes))
-    return ArenaGraph(tensors, tuple(made), (0,), (readable[-1],))
+        made.append(make_operator(rng.choice(("CONV_2D", "MEAN")), inputs, outputs))
+    tensors = tuple(make_tensor(f"t{i}", (1, size)) for i, size in enumerate(sizes))
+    return tflite.Graph(tensors, tuple(made), (0,), (readable[-1],))
 
 
-def in_order(graph: ArenaGraph, order: tuple[int, ...]) -> ArenaGraph:
-    return replace(graph, operators=tuple(graph.operators[i] for i in order))
+def in_order(graph: tflite.Graph, order: tuple[int, ...]) -> tflite.Graph:
+    return with_operators(graph, *(graph.operators[i] for i in order))
 
 
-def head(graph: ArenaGraph) -> int:
+def head(graph: tflite.Graph) -> int:
     buffers = buffers_of(graph)
     return head_of(buffers, greedy_offsets(buffers))
 
 
-def planned_head(graph: ArenaGraph) -> int:
+def planned_head(graph: tflite.Graph) -> int:
     return head_of(buffers_of(graph), plan_arena(graph, steps=0))
 
 
-def is_topological(graph: ArenaGraph) -> bool:
+def is_topological(graph: tflite.Graph) -> bool:
     known = set(graph.inputs)
     for op in graph.operators:
         if not set(op.inputs) <= known:
@@ -103,7 +104,7 @@ def branches() -> Graph:
 
 def test_a_model_keeps_every_bit_and_its_head_falls() -> None:
     data = build(branches())
-    before, after = parse(data), parse(data)
+    before, after = read_graph(data), read_graph(data)
     assert reorder_operators(after) == 1
     (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
     np.testing.assert_array_equal(got, expected)
@@ -115,8 +116,8 @@ def test_a_model_keeps_every_bit_and_its_head_falls() -> None:
 def test_a_model_with_a_plan_or_variables_is_left_alone() -> None:
     graph = branches()
     data = build(graph, offline=[-1] * len(graph.tensors))
-    model = parse(data)
+    model = read_graph(data)
     assert reorder_operators(model) == 0
-    assert pack(model) == pack(parse(data))
+    assert write_graph(model) == write_graph(read_graph(data))
     graph.tensors.append(Tensor((1,), variable=True))
-    assert reorder_operators(parse(build(graph))) == 0
+    assert reorder_operators(read_graph(build(graph))) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sapool.passes.file.tidy import merged_turn, tidy_graph
-from sapool.tflite.file import pack, parse
+from sapool.tflite import read_graph, write_graph
 from tests.memory.handmade import Graph, Op, Tensor, build, constant, weights
 from tests.passes.file.tidying import chain, rows, tidied
 from tests.passes.running import kinds_of, run_tflm
@@ -14,7 +14,7 @@ from tests.passes.running import kinds_of, run_tflm
 
 @pytest.mark.slow
 def test_an_exported_pool_keeps_one_turn_and_its_outputs(untidy: bytes) -> None:
-    before, after = parse(untidy), parse(untidy)
+    before, after = read_graph(untidy), read_graph(untidy)
     assert tidy_graph(after) > 0
     assert kinds_of(before)["TRANSPOSE"] == 3
     assert kinds_of(before)["RESHAPE"] == 5
@@ -24,12 +24,12 @@ def test_an_exported_pool_keeps_one_turn_and_its_outputs(untidy: bytes) -> None:
     np.testing.assert_array_equal(got, expected)
     assert smaller.tail_bytes < arena.tail_bytes
     assert smaller.head_bytes <= arena.head_bytes
-    assert tidy_graph(parse(pack(after))) == 0  # nothing is left to do
+    assert tidy_graph(read_graph(write_graph(after))) == 0  # nothing is left to do
 
 
 @pytest.mark.slow
 def test_many_heads_take_one_split_and_their_outputs_stay(many_heads: bytes) -> None:
-    before, after = parse(many_heads), parse(many_heads)
+    before, after = read_graph(many_heads), read_graph(many_heads)
     tidy_graph(after)
     assert kinds_of(before)["SLICE"] == 8
     assert (kinds_of(after)["SLICE"], kinds_of(after)["SPLIT"]) == (0, 1)
@@ -97,17 +97,37 @@ def test_constants_with_another_scale_are_not_equal() -> None:
     _, after, changed = tidied(
         Graph([Tensor(shape), weights(*shape), other, Tensor(shape), Tensor(shape)], ops, [0], [4])
     )
-    assert (changed, len(after.subgraphs[0].tensors)) == (0, 5)
+    assert (changed, len(after.tensors)) == (0, 5)
 
 
-def test_a_model_with_a_plan_or_variables_is_left_alone() -> None:
+def test_a_model_with_a_plan_is_left_alone() -> None:
     graph = rows((1, 2, 3, 4))
     data = build(graph, offline=[-1] * len(graph.tensors))
-    planned = parse(data)
+    planned = read_graph(data)
     assert tidy_graph(planned) == 0
-    assert pack(planned) == pack(parse(data))
-    graph.tensors.append(Tensor((1,), variable=True))
-    assert tidied(graph)[2] == 0
+    assert write_graph(planned) == write_graph(read_graph(data))
+
+
+def test_what_stands_beside_a_state_is_tidied() -> None:
+    """The counters of an SVDF live in a variable tensor, which stays; the RESHAPEs behind it go."""
+    filters = Tensor((2, 4), data=np.ones((2, 4), np.int8), scales=(0.1,))
+    steps = Tensor((2, 3), "int16", np.ones((2, 3), np.int16), (0.1,))
+    bias = Tensor((2,), "int32", np.zeros(2, np.int32), (0.05,))
+    state = Tensor((1, 6), "int16", variable=True)
+    maps = [Tensor(shape) for shape in ((1, 2), (2, 1), (1, 2))]
+    tensors = [Tensor((1, 4)), filters, steps, bias, state, *maps, Tensor((1, 2), scales=(1 / 256,), zero=-128)]
+    shapes = [("ReshapeOptions", {"newShape": list(tensors[made].shape)}) for made in (6, 7)]
+    ops = [
+        Op("SVDF", [0, 1, 2, 3, 4], [5], ("SVDFOptions", {"rank": 1})),
+        Op("RESHAPE", [5], [6], shapes[0]),
+        Op("RESHAPE", [6], [7], shapes[1]),
+        Op("LOGISTIC", [7], [8]),
+    ]
+    before, after, changed = tidied(Graph(tensors, ops, [0], [8]))
+    assert changed > 0
+    assert kinds_of(after) == {"SVDF": 1, "LOGISTIC": 1}
+    assert sum(tensor.variable for tensor in after.tensors) == 1
+    np.testing.assert_array_equal(run_tflm(after, 4)[0], run_tflm(before, 4)[0])
 
 
 def test_of_several_graphs_the_main_one_is_tidied_and_the_others_keep_what_they_use() -> None:
@@ -115,6 +135,24 @@ def test_of_several_graphs_the_main_one_is_tidied_and_the_others_keep_what_they_
     other.tensors.append(Tensor((1, 500)))
     before, after, changed = tidied(rows((1, 2, 3, 4)), other)
     assert changed > 0
-    assert [len(graph.operators) for graph in after.subgraphs] == [2, 4]
-    assert len(after.subgraphs[1].tensors) == len(before.subgraphs[1].tensors) - 1
+    assert [len(graph.operators) for graph in after.graphs] == [2, 4]
+    assert len(after.tensors) == len(before.tensors) - 1
     np.testing.assert_array_equal(run_tflm(after)[0], run_tflm(before)[0])
+
+
+def test_equal_constants_are_stored_once_and_unused_tensors_go() -> None:
+    shape = (1, 2, 2, 3)
+    graph = Graph(
+        [Tensor(shape), weights(*shape), weights(*shape), Tensor(shape), Tensor(shape), Tensor((1, 500))],
+        [Op("ADD", [0, 1], [3], ("AddOptions", {})), Op("ADD", [3, 2], [4], ("AddOptions", {}))],
+        [0],
+        [4],
+    )
+    before, after, changed = tidied(graph)
+    assert changed == 3  # one constant shared; it and the unused tensor left out
+    assert len(after.tensors) == 4
+    assert len({id(tensor.constant) for tensor in after.tensors if tensor.constant}) == 1
+    (expected, arena), (got, smaller) = run_tflm(before), run_tflm(after)
+    np.testing.assert_array_equal(got, expected)
+    assert smaller.head_bytes < arena.head_bytes  # the runtime gives even the unused one room
+    assert smaller.tail_bytes < arena.tail_bytes

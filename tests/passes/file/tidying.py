@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sapool.passes.file.tidy import tidy_graph
-from sapool.tflite.file import parse
+from sapool.tflite import read_graph
 from tests.memory.handmade import Graph, Op, Tensor, build, constant
 
 
 def tidied(*graphs: Graph, **kwargs: Any) -> tuple[Any, Any, int]:
     """Return the model before, after, and how many places changed."""
     data = build(*graphs, **kwargs)
-    after = parse(data)
+    after = read_graph(data)
     changed = tidy_graph(after)
-    return parse(data), after, changed
+    return read_graph(data), after, changed
 
 
 def chain(shapes: list[tuple[int, ...]], orders: list[list[int]]) -> Graph:

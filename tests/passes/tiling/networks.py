@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from sapool.passes.tiling.body import make_grid
-from sapool.passes.tiling.choose import FORMS, Form, copy_structure
+from sapool.passes.tiling.choose import FORMS, Form
 from sapool.passes.tiling.segments import Segment, TileableNetwork
+from sapool.tflite import Graph
 from tests.passes.tiling.small_files import LINEAR, VALID, SmallFile
 
 
-def inverted_residuals(side: int = 32) -> Any:
+def inverted_residuals(side: int = 32) -> Graph:
     f = SmallFile(side, side)
     stem = f.conv(f.input, 8, 4, 2, zero_edge=True)
     narrow = f.conv(f.conv(stem, 0, 3, depthwise=True), 6, 1, act=LINEAR)
@@ -20,19 +21,19 @@ def inverted_residuals(side: int = 32) -> Any:
     return f.finish(f.conv(f.conv(added, 12, 1), 0, 4, 2, depthwise=True, zero_edge=True))
 
 
-def odd_sizes() -> Any:
+def odd_sizes() -> Graph:
     f = SmallFile(45, 31)
     x = f.conv(f.conv(f.input, 6, 3, 2), 5, 5, 1)
     return f.finish(f.conv(f.conv(x, 6, 3, 2), 4, 3, 1))
 
 
-def unpadded() -> Any:
+def unpadded() -> Graph:
     f = SmallFile(41, 38)
     x = f.conv(f.pad(f.input, 2, 1), 6, 5, 2, VALID)
     return f.finish(f.conv(f.conv(x, 4, 3, 1, VALID), 5, 2, 2, VALID))
 
 
-def dilated() -> Any:
+def dilated() -> Graph:
     f = SmallFile(24, 36)
     x = f.conv(f.input, 6, 3, dilation=2)
     return f.finish(f.conv(f.conv(x, 0, 3, dilation=3, depthwise=True), 4, 2))
@@ -47,7 +48,7 @@ def pooled_branches() -> Any:
     return f.finish(f.join("MUL", embedded, pooled))
 
 
-def element_wise() -> Any:
+def element_wise() -> Graph:
     f = SmallFile(30, 26)
     x = f.pool(f.conv(f.input, 6, 3, act=LINEAR), 3, 2, 0, "MAX_POOL_2D")
     gate = f.unary("LOGISTIC", f.conv(x, 6, 3, act=LINEAR), 1 / 256, -128)
@@ -61,14 +62,14 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 }
 
 
-def longest(model: Any) -> Segment:
-    return list(TileableNetwork(model).segments(int(model.subgraphs[0].inputs[0])))[-1]
+def longest(model: Graph) -> Segment:
+    return list(TileableNetwork(model).segments(model.inputs[0]))[-1]
 
 
-def tiled(model: Any, form: Form, rows: int, columns: int, segment: Segment | None = None) -> Any:
+def tiled(model: Graph, form: Form, rows: int, columns: int, segment: Segment | None = None) -> Any:
     segment = segment or longest(model)
     grid = make_grid(segment, TileableNetwork(model).stages(segment), rows, columns)
     assert grid.count == rows * columns
-    changed = copy_structure(model)
+    changed = model.copy()
     FORMS[form](changed, [grid])
     return changed

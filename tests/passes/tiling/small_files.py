@@ -9,68 +9,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapool.export.runtime.interpreters import run_interpreter
-from sapool.tflite.building import add_constant, add_tensor
-from sapool.tflite.file import pack, schema
+from sapool.tflite import Graph, Quantization, Tensor, write_graph
+from sapool.tflite.edit import make_operator
 
 SAME, VALID = 0, 1
 LINEAR, RELU = 0, 1
-_OPTIONS = {
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-    "MAX_POOL_2D": "Pool2DOptions",
-    "ADD": "AddOptions",
-    "MUL": "MulOptions",
-    "PAD": "PadOptions",
-    "CONCATENATION": "ConcatenationOptions",
-}
+
+
+def quantized(scale: Any, zero_point: Any = 0, axis: int = 0) -> Quantization:
+    scales, zeros = np.atleast_1d(np.float32(scale)), np.atleast_1d(np.int64(zero_point))
+    return Quantization(tuple(float(s) for s in scales), tuple(int(z) for z in zeros), axis)
 
 
 class SmallFile:
     """Builds a main graph; every method adds an operator and returns the tensor that it makes."""
 
     def __init__(self, height: int, width: int, channels: int = 3, seed: int = 0) -> None:
-        fb = schema()
         self.dice = np.random.default_rng(seed)
-        self.model = fb.ModelT()
-        self.model.version, self.model.buffers, self.model.operatorCodes = 3, [fb.BufferT()], []
-        self.graph = fb.SubGraphT()
-        self.graph.tensors, self.graph.operators = [], []
-        self.model.subgraphs = [self.graph]
+        self.graph = Graph()
         self.input = self.tensor((1, height, width, channels), 0.02, -5)
-        self.graph.inputs = [self.input]
+        self.graph.set_inputs([self.input])
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.graph.tensors[tensor].shape)
-
-    def quantized(self, scale: Any, zero_point: Any, axis: int = 0, kind: str = "INT8") -> Any:
-        """A tensor that is only there to be copied from: its type and quantisation."""
-        fb = schema()
-        tensor = fb.TensorT()
-        tensor.type = getattr(fb.TensorType, kind)
-        tensor.quantization = fb.QuantizationParametersT()
-        tensor.quantization.scale = np.atleast_1d(np.float32(scale))
-        tensor.quantization.zeroPoint = np.atleast_1d(np.int64(zero_point))
-        tensor.quantization.quantizedDimension = axis
-        return tensor
+        return self.graph.tensors[tensor].shape
 
     def tensor(self, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
         name = f"t{len(self.graph.tensors)}"
-        return add_tensor(self.graph, shape, name, like=self.quantized(scale, zero_point))
+        return self.graph.add_tensor(Tensor(name, shape, quantization=quantized(scale, zero_point)))
 
     def add(self, kind: str, inputs: list[int], made: int, **options: Any) -> int:
-        fb = schema()
-        op, code = fb.OperatorT(), fb.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(fb.BuiltinOperator, kind)
-        code.version = 1
-        self.model.operatorCodes.append(code)
-        op.opcodeIndex, op.inputs, op.outputs = len(self.model.operatorCodes) - 1, inputs, [made]
-        if kind in _OPTIONS:
-            op.builtinOptionsType = getattr(fb.BuiltinOptions, _OPTIONS[kind])
-            op.builtinOptions = getattr(fb, f"{_OPTIONS[kind]}T")()
-            for name, value in options.items():
-                setattr(op.builtinOptions, name, value)
-        self.graph.operators.append(op)
+        self.graph.insert(len(self.graph.operators), make_operator(kind, inputs, [made], **options))
         return made
 
     def _size(self, x: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> tuple[int, ...]:
@@ -90,10 +58,10 @@ class SmallFile:
             values[:, -1], values[:, :, -1] = 0, 0
         fan = kernel * kernel * (1 if depthwise else channels)
         scales = self.dice.uniform(0.5, 1.5, out) / (60 * fan**0.5)
-        weights = self._constant(values, self.quantized(scales, np.zeros(out), 3 if depthwise else 0))
-        scale = float(self.graph.tensors[x].quantization.scale[0])
+        weights = self.constant(values, quantized(scales, np.zeros(out), 3 if depthwise else 0))
+        scale = self.graph.tensors[x].scale
         bias = self.dice.integers(-200, 200, out).astype(np.int32)
-        biases = self._constant(bias, self.quantized(scales * scale, np.zeros(out), 0, "INT32"))
+        biases = self.constant(bias, quantized(scales * scale, np.zeros(out)))
         size = self._size(x, kernel, stride, padding, dilation)
         made = self.tensor((1, *size, out), 0.02, -128 if act else 7)
         options: dict[str, Any] = {"padding": padding, "strideH": stride, "strideW": stride}
@@ -102,11 +70,11 @@ class SmallFile:
             options["depthMultiplier"] = 1
         return self.add("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, weights, biases], made, **options)
 
-    def _constant(self, values: NDArray[Any], like: Any) -> int:
-        return add_constant(self.model, self.graph, values, f"c{len(self.graph.tensors)}", like)
+    def constant(self, values: NDArray[Any], quantization: Quantization | None = None) -> int:
+        return self.graph.add_constant(values, f"c{len(self.graph.tensors)}", quantization)
 
     def like(self, x: int, shape: tuple[int, ...]) -> int:
-        return add_tensor(self.graph, shape, f"t{len(self.graph.tensors)}", like=self.graph.tensors[x])
+        return self.graph.add_like(x, shape, f"t{len(self.graph.tensors)}")
 
     def pool(self, x: int, kernel: int, stride: int, padding: int = VALID, kind: str = "AVERAGE_POOL_2D") -> int:
         made = self.like(x, (1, *self._size(x, kernel, stride, padding), self.shape(x)[3]))
@@ -117,16 +85,14 @@ class SmallFile:
         _, height, width, channels = self.shape(x)
         pads = np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
         made = self.like(x, (1, height + before + after, width + before + after, channels))
-        return self.add("PAD", [x, add_constant(self.model, self.graph, pads, "pads")], made)
+        return self.add("PAD", [x, self.constant(pads)], made)
 
     def join(self, kind: str, x: int, y: int) -> int:
         return self.add(kind, [x, y], self.tensor(self.shape(x), 0.03, 11))
 
     def scale_channels(self, x: int) -> int:
         values = self.dice.integers(-127, 128, (1, 1, 1, self.shape(x)[3])).astype(np.int8)
-        return self.add(
-            "MUL", [x, self._constant(values, self.quantized(0.01, 0))], self.tensor(self.shape(x), 0.02, 3)
-        )
+        return self.add("MUL", [x, self.constant(values, quantized(0.01))], self.tensor(self.shape(x), 0.02, 3))
 
     def unary(self, kind: str, x: int, scale: float, zero_point: int) -> int:
         return self.add(kind, [x], self.tensor(self.shape(x), scale, zero_point))
@@ -135,18 +101,18 @@ class SmallFile:
         made = self.like(x, (*self.shape(x)[:3], self.shape(x)[3] + self.shape(y)[3]))
         return self.add("CONCATENATION", [x, y], made, axis=3)
 
-    def finish(self, output: int) -> Any:
-        self.graph.outputs = [output]
-        return self.model
+    def finish(self, output: int) -> Graph:
+        self.graph.set_outputs([output])
+        return self.graph
 
 
-def random_images(model: Any, count: int = 2) -> NDArray[np.int8]:
-    shape = [int(n) for n in model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shape]
+def random_images(graph: Graph, count: int = 2) -> NDArray[np.int8]:
+    shape = graph.tensors[graph.inputs[0]].shape
     return np.random.default_rng(1).integers(-128, 128, (count, *shape[1:])).astype(np.int8)
 
 
-def run_both(model: Any, path: Path) -> list[NDArray[Any]]:
+def run_both(graph: Graph, path: Path) -> list[NDArray[Any]]:
     """What TFLM and LiteRT make of a model."""
-    path.write_bytes(pack(model))
-    images = random_images(model)
+    path.write_bytes(write_graph(graph))
+    images = random_images(graph)
     return [run_interpreter(engine, path, images) for engine in ("tflm", "litert")]

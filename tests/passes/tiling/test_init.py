@@ -15,7 +15,7 @@ from tests.passes.tiling.small_files import run_both
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_bits_on_both_interpreters(name: str, tmp_path: Path) -> None:
     model = NETWORKS[name]()
-    assert len(longest(model).operators) == len(model.subgraphs[0].operators)
+    assert len(longest(model).operators) == len(model.operators)
     expected = run_both(model, tmp_path / "whole.tflite")
     assert all(len(np.unique(values)) > 50 for values in expected)  # not all saturated
     for form, rows, columns in (("loop", 3, 2), ("unrolled", 2, 3)):

@@ -7,11 +7,10 @@ import pytest
 from sapool.export.runtime.interpreters import measure_arena
 from sapool.memory import profile_tflite
 from sapool.passes.tiling.body import make_grid
-from sapool.passes.tiling.choose import copy_structure
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import TileableNetwork
 from sapool.passes.tiling.unrolled import run_unrolled
-from sapool.tflite.file import pack
+from sapool.tflite import write_graph
 from tests.passes.tiling.networks import inverted_residuals, tiled
 from tests.passes.tiling.small_files import run_both
 
@@ -20,12 +19,12 @@ from tests.passes.tiling.small_files import run_both
 def test_two_loops_one_behind_the_other(tmp_path: Path) -> None:
     model = inverted_residuals()
     network = TileableNetwork(model)
-    first = list(network.segments(int(model.subgraphs[0].inputs[0])))[2]
+    first = list(network.segments(model.inputs[0]))[2]
     second = list(network.segments(first.outputs[0]))[-1]
     grids = [make_grid(first, network.stages(first), 4, 1), make_grid(second, network.stages(second), 2, 2)]
     expected = run_both(model, tmp_path / "whole.tflite")
     for run in (run_in_loops, run_unrolled):
-        changed = copy_structure(model)
+        changed = model.copy()
         run(changed, grids)
         got = run_both(changed, tmp_path / "tiled.tflite")
         assert all((a == b).all() for a, b in zip(got, expected, strict=True))
@@ -36,7 +35,7 @@ def test_two_loops_one_behind_the_other(tmp_path: Path) -> None:
 def test_the_loops_variables_lie_in_the_arena_once(side: int, rows: int, columns: int, tmp_path: Path) -> None:
     """The prediction knows nothing of tiling: it reads the file as the interpreter does."""
     path = tmp_path / "tiled.tflite"
-    path.write_bytes(pack(tiled(inverted_residuals(side), "loop", rows, columns)))
+    path.write_bytes(write_graph(tiled(inverted_residuals(side), "loop", rows, columns)))
     measured, predicted = measure_arena(path), profile_tflite(path)
     assert (measured.head_bytes, measured.tail_bytes) == (predicted.head_bytes, predicted.tail_bytes)
     image, output = side * side * 3, side * side // 16 * 12

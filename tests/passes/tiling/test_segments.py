@@ -33,7 +33,7 @@ def test_an_output_that_the_segment_itself_reads_too(form: Form, tmp_path: Path)
     """The cut is inside a residual: its shortcut is an output beside the wide map that is computed from it."""
     model = inverted_residuals(40)
     expected = run_both(model, tmp_path / "whole.tflite")
-    segment = next(s for s in TileableNetwork(model).segments(int(model.subgraphs[0].inputs[0])) if s.last == 4)
+    segment = next(s for s in TileableNetwork(model).segments(model.inputs[0]) if s.last == 4)
     assert len(segment.outputs) == 2
     got = run_both(tiled(model, form, 3, 4, segment), tmp_path / "tiled.tflite")
     assert all((a == b).all() for a, b in zip(got, expected, strict=True))

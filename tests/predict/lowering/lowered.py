@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sapool.memory import ArenaGraph
 from sapool.networks.traced import trace
 from sapool.predict.lowering import lower
+from sapool.tflite import Graph
 
 
-def kinds(graph: ArenaGraph) -> list[str]:
+def kinds(graph: Graph) -> list[str]:
     return [operator.kind for operator in graph.operators]
 
 
-def lowered(model: nn.Module, size: tuple[int, int, int] = (3, 16, 16)) -> ArenaGraph:
+def lowered(model: nn.Module, size: tuple[int, int, int] = (3, 16, 16)) -> Graph:
     return lower(trace(model.eval(), size).module, size)
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sapool import tflite
 from sapool.export.health import static
 from sapool.export.health.layers import SnrTally, check_snr, layer_table, match_layers
 from sapool.export.health.measured import (
@@ -23,12 +24,13 @@ from sapool.export.health.measured import (
     saturated_shares,
 )
 from sapool.export.health.records import Finding, HealthFigures, HealthLimits, HealthReport, LayerHealth
-from sapool.export.health.view import FileView, ViewOperator, view_file, with_modules
+from sapool.export.health.view import NamedGraph, named_graph, with_modules
 from sapool.export.runtime.blame import truncate
 from sapool.export.runtime.interpreters import InterpreterError, run_interpreter, trace_tensors
 from sapool.export.runtime.parity import dequantize, quantize_images
 from sapool.networks.traced import evaluating
-from sapool.tflite.file import TensorInfo, input_output, load_tflite
+from sapool.tflite.ends import input_output
+from sapool.tflite.file import load_tflite
 
 __all__ = ["Finding", "HealthFigures", "HealthLimits", "HealthReport", "LayerHealth", "check_health"]
 
@@ -41,7 +43,7 @@ class _Check:
 
     path: Path
     data: bytes
-    view: FileView
+    view: NamedGraph
     images: Tensor
     limits: HealthLimits
     findings: list[Finding] = field(default_factory=list)
@@ -79,34 +81,34 @@ def check_health(
         ValueError: images that the file does not take.
         ImportError: the ``deploy`` extra is not installed.
     """
-    data = load_tflite(path)
-    taken, made = input_output(data)
+    data, graph = load_tflite(path), tflite.read_graph(path, fixed=False)
+    taken, made = input_output(graph)
     _check_images(taken, images)
-    view, pairs, notes = _view(data, reference, float_path)
+    view, exact, pairs, notes = _view(graph, reference, float_path)
     check = _Check(Path(path), data, view, images, limits or HealthLimits(), notes=notes)
     check.findings += static.check_operators(view) + static.check_shapes(view)
     check.findings += static.check_keys(view, check.limits) + static.check_islands(view)
     outputs, steps = _run_both(check, taken)
-    tally, layers = _trace(check, taken, pairs, None if float_path is None else Path(float_path))
+    tally, layers = _trace(check, taken, (exact, pairs), None if float_path is None else Path(float_path))
     agreement, output_snr = _against_reference(check, outputs, made, reference, float_path)
     return _report(check, tally, layers, (agreement, output_snr, steps))
 
 
 def _view(
-    data: bytes, reference: nn.Module | None, float_path: str | Path | None
-) -> tuple[FileView, list[tuple[ViewOperator, ViewOperator]], list[str]]:
-    """Read the file with its modules' names, its layers paired with the float file's, and notes on what is not."""
-    view = view_file(data)
+    graph: tflite.Graph, reference: nn.Module | None, float_path: str | Path | None
+) -> tuple[NamedGraph, NamedGraph, list[tuple[int, int]], list[str]]:
+    """Return the file and the float file with modules' names, pairs of their layers, and notes on what is not."""
+    view = named_graph(graph)
     if float_path is None:
         note = "the layers' signal-to-noise ratios: no float .tflite was given"
-        return with_modules(view, reference, {}), [], [note]
-    exact = view_file(load_tflite(float_path))
+        return with_modules(view, reference, {}), view, [], [note]
+    exact = named_graph(tflite.read_graph(float_path))
     pairs, note = match_layers(view, exact)
-    modules = {op.index: exact.modules.get(other.index, "") for op, other in pairs}
-    return with_modules(view, reference, modules), pairs, [note] if note else []
+    modules = {place: exact.modules.get(other, "") for place, other in pairs}
+    return with_modules(view, reference, modules), exact, pairs, [note] if note else []
 
 
-def _check_images(taken: TensorInfo, images: Tensor) -> None:
+def _check_images(taken: tflite.Tensor, images: Tensor) -> None:
     wanted = taken.shape[1:]
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point() or not len(images):
         raise ValueError("images must be a float tensor of shape (N, C, H, W) with at least one image")
@@ -115,7 +117,7 @@ def _check_images(taken: TensorInfo, images: Tensor) -> None:
         raise ValueError(f"the file takes images of {wanted} (H, W, C), got {got}")
 
 
-def _run_both(check: _Check, taken: TensorInfo) -> tuple[NDArray[Any] | None, int | None]:
+def _run_both(check: _Check, taken: tflite.Tensor) -> tuple[NDArray[Any] | None, int | None]:
     """Return LiteRT's outputs and how far TFLM's are from them, where they run."""
     inputs = quantize_images(taken, check.images)
     check.runs = len(check.view.operators)
@@ -146,23 +148,24 @@ def _add_crash(check: _Check, name: str, error: InterpreterError) -> None:
     told = {(f.operator, f.kind) for f in check.findings if f.check in ("tflm_operators", "static_shape", "runs")}
     if name == "tflm_runs" and culprit is not None and (culprit.operator, culprit.kind) in told:
         return  # the same, said before
-    op = None if culprit is None else check.view.operators[culprit.operator]
+    place = None if culprit is None else culprit.operator
     message = str(error).removeprefix(f"{check.path}: ").replace(f" at {culprit}", "")
     figure = (0 if culprit is None else culprit.operator, len(check.view.operators))
     advice = "change this layer: what is in front of it runs" if culprit else "no operator alone is at fault"
-    check.findings.append(static.finding(check.view, name, "error", op, figure, message, advice))
+    check.findings.append(static.finding(check.view, name, "error", place, figure, message, advice))
 
 
 def _trace(
-    check: _Check, taken: TensorInfo, pairs: list[tuple[ViewOperator, ViewOperator]], float_path: Path | None
+    check: _Check, taken: tflite.Tensor, matched: tuple[NamedGraph, list[tuple[int, int]]], float_path: Path | None
 ) -> tuple[Tally, SnrTally]:
     """Look at every tensor of the part that runs."""
-    tally, pairs = Tally(check.view), [pair for pair in pairs if pair[0].index < check.runs]
+    exact_view, pairs = matched[0], [pair for pair in matched[1] if pair[0] < check.runs]
+    tally = Tally(check.view)
     if check.runs == 0:
         check.notes.append("what the tensors hold: no operator of it runs in LiteRT")
-        return tally, SnrTally(check.view, [])
+        return tally, SnrTally(check.view, exact_view, [])
     images = check.images[:TRACED_IMAGES]
-    snr = SnrTally(check.view, pairs)
+    snr = SnrTally(check.view, exact_view, pairs)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "part.tflite"
         whole = check.runs == len(check.view.operators)
@@ -187,7 +190,7 @@ def _trace(
 def _against_reference(
     check: _Check,
     outputs: NDArray[Any] | None,
-    made: TensorInfo,
+    made: tflite.Tensor,
     reference: nn.Module | None,
     float_path: str | Path | None,
 ) -> tuple[float | None, float | None]:

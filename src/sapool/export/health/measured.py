@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sapool.export.health.records import Finding, HealthLimits, Severity
 from sapool.export.health.static import finding, softmax_keys
-from sapool.export.health.view import FileView, ViewOperator
+from sapool.export.health.view import NamedGraph
+from sapool.tflite import Operator
 
 _CODES = 256
 LEAST_VALUES = 8  # fewer values at an end are chance: the calibration's own extremes lie there
@@ -29,7 +30,7 @@ _MOVING = {
 class Tally:
     """What a run showed, collected one inference at a time."""
 
-    def __init__(self, view: FileView) -> None:
+    def __init__(self, view: NamedGraph) -> None:
         self.view = view
         self.histograms: dict[int, NDArray[np.int64]] = {}
         self.ranges: dict[int, tuple[float, float]] = {}
@@ -65,14 +66,15 @@ class Tally:
     def divisor_steps(self) -> dict[int, int]:
         """Return {operator: least distance of its divisor from zero, in steps} of every int8 DIV."""
         steps = {}
-        for op in self.view.of_kind("DIV"):
+        for place, op in self.view.graph.of_kind("DIV"):
             tensor = self.view.tensors[op.inputs[1]]
             seen = self.histograms.get(op.inputs[1])
-            if seen is None and tensor.values is not None and tensor.dtype == "int8":
-                seen = _channel_histograms(tensor.values)
+            values = tensor.values
+            if seen is None and values is not None and tensor.dtype == "int8":
+                seen = _channel_histograms(values)
             if seen is not None:
                 codes = np.flatnonzero(seen.sum(0)) - _CODES // 2
-                steps[op.index] = int(np.abs(codes - tensor.zero_point).min())
+                steps[place] = int(np.abs(codes - tensor.zero_point).min())
         return steps
 
     def piled_share(self, index: int) -> float:
@@ -97,24 +99,24 @@ class Tally:
         return [index for index, (low, high) in self.ranges.items() if low == high and self.counts[index] > 1]
 
 
-def clamped_tensors(view: FileView) -> set[int]:
+def clamped_tensors(view: NamedGraph) -> set[int]:
     """Return the tensors whose values are bounded on purpose: an activation's, what only moves them, and the image."""
-    clamped = set(view.inputs)
+    clamped = set(view.graph.inputs)
     for op in view.operators:
         if _is_bounded(view, op) or (op.kind in _MOVING and any(i in clamped for i in op.inputs)):
             clamped.update(op.outputs)
     return clamped
 
 
-def _is_bounded(view: FileView, op: ViewOperator) -> bool:
-    bound = _BOUNDS.get(op.kind) or _BOUNDS.get(op.activation)
+def _is_bounded(view: NamedGraph, op: Operator) -> bool:
+    bound = _BOUNDS.get(op.kind) or _BOUNDS.get(op.options.activation)
     if bound is None or not op.outputs:
         return op.kind in _CLAMPING
     tensor = view.tensors[op.outputs[0]]
     return (_CODES // 2 - 1 - tensor.zero_point + 1) * tensor.scale >= bound
 
 
-def check_rows(view: FileView, tally: Tally, limits: HealthLimits) -> list[Finding]:
+def check_rows(view: NamedGraph, tally: Tally, limits: HealthLimits) -> list[Finding]:
     """Find the int8 soft-maxes whose rows do not sum to 1."""
     found = []
     for index, (low, high) in tally.row_sums.items():
@@ -125,12 +127,12 @@ def check_rows(view: FileView, tally: Tally, limits: HealthLimits) -> list[Findi
                 f"(from {low:.3f} to {high:.3f})"
             )
             advice = "use fewer keys (max_keys), of which each weighs more than a step of 1/256"
-            op, figure = view.operators[index], (worst, limits.softmax_error)
-            found.append(finding(view, "softmax_sum", "warning", op, figure, message, advice))
+            figure = (worst, limits.softmax_error)
+            found.append(finding(view, "softmax_sum", "warning", index, figure, message, advice))
     return found
 
 
-def check_divisors(view: FileView, tally: Tally, limits: HealthLimits) -> list[Finding]:
+def check_divisors(view: NamedGraph, tally: Tally, limits: HealthLimits) -> list[Finding]:
     """Find the int8 divisors that reach zero, or nearly."""
     found = []
     for index, steps in tally.divisor_steps().items():
@@ -141,11 +143,11 @@ def check_divisors(view: FileView, tally: Tally, limits: HealthLimits) -> list[F
         advice = "export the pooling as a soft-max inside the window (pass window_softmax), or bound its weights"
         severity: Severity = "error" if steps == 0 else "warning"
         figure = (steps, limits.divisor_steps)
-        found.append(finding(view, "zero_divisor", severity, op, figure, message, advice, op.inputs[1]))
+        found.append(finding(view, "zero_divisor", severity, index, figure, message, advice, op.inputs[1]))
     return found
 
 
-def saturated_shares(view: FileView, tally: Tally, clipped: Mapping[int, float]) -> dict[int, float]:
+def saturated_shares(view: NamedGraph, tally: Tally, clipped: Mapping[int, float]) -> dict[int, float]:
     """Return {tensor: share of values that its int8 range cuts off}.
 
     Args:
@@ -161,7 +163,7 @@ def saturated_shares(view: FileView, tally: Tally, clipped: Mapping[int, float])
 
 
 def check_saturation(
-    view: FileView, shares: Mapping[int, float], clipped: Mapping[int, float], limits: HealthLimits
+    view: NamedGraph, shares: Mapping[int, float], clipped: Mapping[int, float], limits: HealthLimits
 ) -> list[Finding]:
     """Find the tensors whose int8 range cuts values off; what is made from them is not named again.
 
@@ -173,7 +175,7 @@ def check_saturation(
     """
     found: list[Finding] = []
     lost: set[int] = set()
-    for op in view.operators:
+    for place, op in enumerate(view.operators):
         share, tensor = max(((shares.get(tensor, 0.0), tensor) for tensor in op.outputs), default=(0.0, -1))
         limit = limits.saturated_share if tensor in clipped else limits.piled_share
         fed = any(i in lost for i in op.inputs)
@@ -183,15 +185,15 @@ def check_saturation(
             what = "are outside its int8 range" if tensor in clipped else "pile up at an end of its int8 range"
             advice = "calibrate with more images, as they will come"
             message = f"{share:.1%} of its values {what}"
-            found.append(finding(view, "saturated", "warning", op, (share, limit), message, advice, tensor))
+            found.append(finding(view, "saturated", "warning", place, (share, limit), message, advice, tensor))
     return found
 
 
-def check_dead(view: FileView, tally: Tally) -> list[Finding]:
+def check_dead(view: NamedGraph, tally: Tally) -> list[Finding]:
     """Find where values that vary become one value; what follows from it is not named again."""
     dead = set(tally.dead())
     found = []
-    for op in view.operators:
+    for place, op in enumerate(view.operators):
         fed = [i for i in op.inputs if i in tally.ranges]
         made = [i for i in op.outputs if i in dead]
         if made and fed and not any(i in dead for i in fed):
@@ -199,7 +201,7 @@ def check_dead(view: FileView, tally: Tally) -> list[Finding]:
             value = (tally.ranges[made[0]][0] - tensor.zero_point) * (tensor.scale or 1.0)
             message = f"is {value:.4g} at every place of every image"
             advice = "train the branch, lower its scale, or leave it out"
-            found.append(finding(view, "dead", "warning", op, (1, 1), message, advice, made[0]))
+            found.append(finding(view, "dead", "warning", place, (1, 1), message, advice, made[0]))
     return found
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sapool.base.tflm_limits import MOST_KEYS
-from sapool.tflite.file import operator_names, pack, parse, schema
+from sapool.tflite import Graph, Operator, Quantization, Tensor, read_graph, write_graph
 
 _NUMBERED = (
     re.compile(r"Node \S+ \(number (\d+)f?\) failed to"),  # TFLM
@@ -44,19 +43,16 @@ def find_culprit(data: bytes, said: str, fails: Callable[[bytes], bool]) -> Culp
     Returns:
         The operator, or None where the failure belongs to no operator (the process dies without any, say).
     """
-    model = parse(data)
-    kinds = operator_names(model)
+    graph = read_graph(data, fixed=False)
+    kinds = [operator.kind for operator in graph.operators]
     index = _named(said, kinds)
     if index is None:
         index = _bisect(data, len(kinds), fails)
     if index is None:
         return None
-    op = model.subgraphs[0].operators[index]
-    outputs = [] if op.outputs is None else op.outputs
-    tensor = model.subgraphs[0].tensors[outputs[0]].name if len(outputs) else b""
-    return Culprit(
-        index, kinds[index], (tensor or b"").decode(errors="replace"), _known_cause(model, kinds[index], op, said)
-    )
+    op = graph.operators[index]
+    tensor = graph.tensors[op.outputs[0]].name if op.outputs else ""
+    return Culprit(index, op.kind, tensor, _known_cause(graph, op, said))
 
 
 def truncate(data: bytes, count: int) -> bytes:
@@ -64,13 +60,11 @@ def truncate(data: bytes, count: int) -> bytes:
 
     With none left it gives its own input.
     """
-    model = parse(data)
-    graph = model.subgraphs[0]
-    graph.operators = graph.operators[:count]
-    made = graph.operators[-1].outputs if count else graph.inputs
-    graph.outputs = [] if made is None else list(made[:1])
-    model.signatureDefs = []
-    return pack(model)
+    graph = read_graph(data, fixed=False)
+    graph.set_operators(graph.operators[:count])
+    graph.set_outputs(graph.operators[-1].outputs[:1] if count else graph.inputs[:1])
+    graph.signatures = ()
+    return write_graph(graph)
 
 
 def _named(said: str, kinds: Sequence[str]) -> int | None:
@@ -97,17 +91,16 @@ def _bisect(data: bytes, count: int, fails: Callable[[bytes], bool]) -> int | No
     return dies - 1 if dies < count or fails(truncate(data, count)) else None
 
 
-def _known_cause(model: Any, kind: str, op: Any, said: str) -> str:
+def _known_cause(graph: Graph, op: Operator, said: str) -> str:
     """Return what a silent death or a terse message is known to mean, or an empty text."""
     if any(words in said for words in _LACKING_WORDS):
         return "this interpreter has no such operator: build the network without it"
     if "zero_point was not true" in said:
         return "its int8 divisor reaches zero: export the pooling as a soft-max inside the window"
-    inputs = [] if op.inputs is None else op.inputs
-    first = model.subgraphs[0].tensors[inputs[0]] if len(inputs) and inputs[0] >= 0 else None
-    if said or kind != "SOFTMAX" or first is None or first.type != schema().TensorType.INT8:
+    first = graph.tensors[op.inputs[0]] if op.inputs and op.inputs[0] >= 0 else None
+    if said or op.kind != "SOFTMAX" or first is None or first.dtype != "int8":
         return ""
-    keys = int(first.shape[-1])
+    keys = first.shape[-1]
     if keys <= MOST_KEYS:
         return ""
     return f"its rows have {keys} keys, int8 soft-max can bear {MOST_KEYS}: lower max_keys"
@@ -119,20 +112,5 @@ def one_operator(kind: str) -> bytes:
     Args:
         kind: a builtin operator's name; any other is a custom operator's.
     """
-    fb = schema()
-    tensors = []
-    for name in (b"in", b"out"):
-        tensor = fb.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [1, 1], fb.TensorType.INT8, 0
-        tensor.quantization = fb.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [1.0], [0]
-        tensors.append(tensor)
-    code, op, graph, model = fb.OperatorCodeT(), fb.OperatorT(), fb.SubGraphT(), fb.ModelT()
-    code.version, code.builtinCode = 1, getattr(fb.BuiltinOperator, kind, fb.BuiltinOperator.CUSTOM)
-    if code.builtinCode == fb.BuiltinOperator.CUSTOM:
-        code.customCode = kind.encode()
-    code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # what the old field, one byte, can hold
-    op.inputs, op.outputs = [0], [1]
-    graph.tensors, graph.operators, graph.inputs, graph.outputs = tensors, [op], [0], [1]
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [fb.BufferT()]
-    return pack(model)
+    tensors = [Tensor(name, (1, 1), quantization=Quantization((1.0,), (0,))) for name in ("in", "out")]
+    return write_graph(Graph(tensors, [Operator(kind, (0,), (1,))], [0], [1]))

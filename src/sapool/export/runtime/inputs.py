@@ -10,52 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sapool.base.quoting import quote
-from sapool.tflite.file import TensorInfo, TfliteError, parse, tensor_info
+from sapool.tflite import Graph, Tensor, TfliteError, read_graph
+from sapool.tflite.ends import check_number
 
 MOST_TENSOR_BYTES = 256 << 20  # of one input or output, half of what the largest arena holds
 # An integer input of 32 or 64 bits is often an index, which must be in range.
 _INDICES = 2
 
 
-def inputs_of(data: bytes) -> tuple[TensorInfo, ...]:
+def inputs_of(model: bytes | Graph) -> tuple[Tensor, ...]:
     """Return what a ``.tflite`` takes, in its own order; nothing, where it always computes the same.
 
     Raises:
         TfliteError: an input of a type that is no number, or of impossible size.
     """
-    return _ports(data, "inputs")
+    return _ports(model, "inputs")
 
 
-def outputs_of(data: bytes) -> tuple[TensorInfo, ...]:
+def outputs_of(model: bytes | Graph) -> tuple[Tensor, ...]:
     """Return what a ``.tflite`` makes, in its own order.
 
     Raises:
         TfliteError: an output of a type that is no number, or of impossible size, or none.
     """
-    found = _ports(data, "outputs")
+    found = _ports(model, "outputs")
     if not found:
         raise TfliteError("a model without outputs computes nothing")
     return found
 
 
-def output_names(data: bytes) -> tuple[str, ...]:
+def output_names(model: bytes | Graph) -> tuple[str, ...]:
     """Return the names of a file's outputs, in order; one that is empty or taken gets its place behind it."""
-    graph = parse(data).subgraphs[0]
+    graph = _graph(model)
     names: list[str] = []
-    for place, tensor in enumerate(_places(graph.outputs)):
-        name = (graph.tensors[tensor].name or b"").decode(errors="replace")
+    for place, tensor in enumerate(graph.outputs):
+        name = graph.tensors[tensor].name
         names.append(name if name and name not in names else f"{name or 'output'};{place}")
     return tuple(names)
 
 
-def _ports(data: bytes, which: str) -> tuple[TensorInfo, ...]:
-    graph = parse(data).subgraphs[0]
+def _ports(model: bytes | Graph, which: str) -> tuple[Tensor, ...]:
+    graph = _graph(model)
     found = []
-    for place in _places(getattr(graph, which)):
-        if not 0 <= place < len(graph.tensors):
-            raise TfliteError(f"one of the {which} is tensor {place}, the file has {len(graph.tensors)}")
-        info = tensor_info(graph.tensors[place])
-        name = quote((graph.tensors[place].name or b"").decode(errors="replace"))
+    for place in graph.inputs if which == "inputs" else graph.outputs:
+        info = check_number(graph.tensors[place])
+        name = quote(info.name)
         if which == "inputs" and any(side < 0 for side in info.shape):
             raise TfliteError(f"{name}, one of the inputs, has a side under 0: {quote(info.shape)}")
         # An output's side may be unknown, for which its interpreter has words of its own.
@@ -69,20 +68,20 @@ def _ports(data: bytes, which: str) -> tuple[TensorInfo, ...]:
     return tuple(found)
 
 
-def _places(tensors: Any) -> list[int]:
-    return [] if tensors is None else [int(place) for place in tensors]
+def _graph(model: bytes | Graph) -> Graph:
+    return model if isinstance(model, Graph) else read_graph(model, fixed=False)
 
 
-def zero_inputs(data: bytes, runs: int = 1) -> tuple[NDArray[Any], ...]:
+def zero_inputs(model: bytes | Graph, runs: int = 1) -> tuple[NDArray[Any], ...]:
     """Return (runs, *shape) of zeros for every input."""
-    return tuple(np.zeros((runs, *info.shape), info.dtype) for info in inputs_of(data))
+    return tuple(np.zeros((runs, *info.shape), info.dtype) for info in inputs_of(model))
 
 
-def random_inputs(data: bytes, runs: int, seed: int = 0) -> tuple[NDArray[Any], ...]:
+def random_inputs(model: bytes | Graph, runs: int, seed: int = 0) -> tuple[NDArray[Any], ...]:
     """Return (runs, *shape) of noise for every input: the whole range of 8 and 16 bits, normal floats, else 0 or 1."""
     dice = np.random.default_rng(seed)
     made: list[NDArray[Any]] = []
-    for info in inputs_of(data):
+    for info in inputs_of(model):
         shape = (runs, *info.shape)
         if info.dtype.startswith("float"):
             made.append(dice.standard_normal(shape).astype(info.dtype))
@@ -94,7 +93,7 @@ def random_inputs(data: bytes, runs: int, seed: int = 0) -> tuple[NDArray[Any], 
     return tuple(made)
 
 
-def one_image_a_run(info: TensorInfo, images: NDArray[Any]) -> NDArray[Any]:
+def one_image_a_run(info: Tensor, images: NDArray[Any]) -> NDArray[Any]:
     """Return (N, H, W, C) as (N, *shape) for an input of that shape, whose first side, if it is a batch, is of one.
 
     Raises:

@@ -30,8 +30,9 @@ from sapool.export.runtime.inputs import (
 )
 from sapool.export.runtime.process import TIME_LIMIT_S, Engine, Finished, Job, work
 from sapool.export.runtime.worker import LOADED, PROBE
-from sapool.memory import read_arena_graph, setup_bytes
-from sapool.tflite.file import TfliteError, count_operators, load_tflite
+from sapool.memory import setup_bytes
+from sapool.tflite import Graph, TfliteError, read_graph, verify
+from sapool.tflite.file import load_tflite
 
 TIMED_INFERENCES = 30
 _SEEDS = 3  # so many random inputs are tried on a model that zeros break
@@ -104,6 +105,7 @@ def run_model(
     engine: Engine = "tflm",
     *,
     time_limit: float = TIME_LIMIT_S,
+    graph: Graph | None = None,
 ) -> Outcome:
     """Run a ``.tflite`` with any number of inputs and outputs in a process of its own, one invocation a run.
 
@@ -113,6 +115,7 @@ def run_model(
         inputs: (runs, *shape), one an input of the model; none for one that takes nothing, which is run once.
         engine: ``"tflm"`` or ``"litert"`` (its reference kernels, which round as TFLM's do).
         time_limit: how many seconds loading it, and each inference, may take.
+        graph: what is in the file, where that is known already.
 
     Raises:
         TfliteError: the inputs are not what the file takes, or one of its inputs or outputs can't be run.
@@ -120,12 +123,13 @@ def run_model(
         ImportError: the ``deploy`` extra is not installed.
     """
     require(_NAMES[engine][1], "deploy", f"running {_NAMES[engine][0]}")
-    made = _checked(name, data, inputs)
+    graph = _graph_of(name, data) if graph is None else graph
+    made = _checked(name, graph, inputs)
     with work(Job(engine, run_count(inputs), made, time_limit), data, inputs) as done:
         if done.code != 0:
             raise _failure(name, data, engine, inputs, done)
         size = _arena(done.said) if engine == "tflm" else ArenaSize(0, 0)
-        return Outcome(done.outputs(), output_names(data), size)
+        return Outcome(done.outputs(), output_names(graph), size)
 
 
 def measure_arena(path: str | Path, *, time_limit: float = TIME_LIMIT_S) -> ArenaRecord:
@@ -144,32 +148,44 @@ def measure_arena(path: str | Path, *, time_limit: float = TIME_LIMIT_S) -> Aren
         ImportError: the ``deploy`` extra is not installed.
     """
     data = load_tflite(path)
-    size = _run_somehow(str(path), data, time_limit).size
+    graph = _graph_of(str(path), data)
+    size = _run_somehow(str(path), data, graph, time_limit).size
+    try:
+        verify(graph)
+    except TfliteError as error:  # the runtime has its own words for a tensor of unknown size, if it refuses it
+        raise TfliteError(f"{path}: {error}") from None
     return ArenaRecord(
         head_bytes=size.head_bytes,
         tail_bytes=size.tail_bytes,
         total_bytes=size.total_bytes,
         flash_bytes=len(data),
-        operators=tuple(sorted(count_operators(data))),
+        operators=tuple(sorted(graph.kinds())),
         interpreter=f"tflite-micro {importlib.metadata.version('tflite-micro')}, 64-bit",
-        setup_bytes=setup_bytes(read_arena_graph(data)),
+        setup_bytes=setup_bytes(graph),
     )
 
 
-def _run_somehow(name: str, data: bytes, time_limit: float) -> Outcome:
+def _graph_of(name: str, data: bytes) -> Graph:
+    try:
+        return read_graph(data, fixed=False)
+    except TfliteError as error:
+        raise TfliteError(f"{name}: {error}") from error
+
+
+def _run_somehow(name: str, data: bytes, graph: Graph, time_limit: float) -> Outcome:
     """Run a model on zeros; where these break it, which is their fault and not the model's, on noise."""
     try:
-        inputs = zero_inputs(data)
+        inputs = zero_inputs(graph)
     except TfliteError as error:
         raise TfliteError(f"{name}: {error}") from None
     try:
-        return run_model(name, data, inputs, time_limit=time_limit)
+        return run_model(name, data, inputs, time_limit=time_limit, graph=graph)
     except InterpreterError as error:
         if not error.loaded or error.timed_out or not inputs:
             raise
         for seed in range(_SEEDS):
             try:
-                return run_model(name, data, random_inputs(data, 1, seed), time_limit=time_limit)
+                return run_model(name, data, random_inputs(graph, 1, seed), time_limit=time_limit, graph=graph)
             except InterpreterError:
                 continue
         raise
@@ -194,10 +210,11 @@ def run_interpreter(
         InterpreterError: the interpreter refuses the model, aborts, or takes too long.
     """
     data = load_tflite(path)
-    given = _only_input(path, data, inputs)
-    outputs = run_model(str(path), data, [given], engine, time_limit=time_limit).outputs
+    graph = _graph_of(str(path), data)
+    given = _only_input(path, graph, inputs)
+    outputs = run_model(str(path), data, [given], engine, time_limit=time_limit, graph=graph).outputs
     if len(outputs) != 1:
-        raise TfliteError(f"{path}: one output expected, it has {len(outputs)}: {', '.join(output_names(data))}")
+        raise TfliteError(f"{path}: one output expected, it has {len(outputs)}: {', '.join(output_names(graph))}")
     return without_batch(outputs[0])
 
 
@@ -211,7 +228,7 @@ def measure_latency(path: str | Path) -> float:
     """
     data = load_tflite(path)
     require(_NAMES["litert"][1], "deploy", "running LiteRT")
-    inputs = zero_inputs(data, TIMED_INFERENCES + 3)
+    inputs = zero_inputs(_graph_of(str(path), data), TIMED_INFERENCES + 3)
     with work(Job("time", TIMED_INFERENCES + 3, 1), data, inputs) as done:
         if done.code != 0:
             raise _failure(str(path), data, "litert", [values[:1] for values in inputs], done)
@@ -234,7 +251,7 @@ def trace_tensors(path: str | Path, inputs: NDArray[Any], tensors: Sequence[int]
     """
     require(_NAMES["litert"][1], "deploy", "running LiteRT")
     data = load_tflite(path)
-    given = [_only_input(path, data, inputs)]
+    given = [_only_input(path, _graph_of(str(path), data), inputs)]
     job = Job("trace", len(inputs), 0, wanted=tuple(int(tensor) for tensor in tensors))
     with work(job, data, given) as done:
         if done.code != 0:
@@ -260,10 +277,10 @@ def lacking_operators(kinds: Iterable[str]) -> frozenset[str]:
     return frozenset(names[int(number)] for number, _, reply in answers if _LACKING in reply)
 
 
-def _checked(name: str, data: bytes, inputs: Sequence[NDArray[Any]]) -> int:
+def _checked(name: str, graph: Graph, inputs: Sequence[NDArray[Any]]) -> int:
     """Return how many outputs a file has, once its inputs are known to be what it takes."""
     try:
-        wanted, made = inputs_of(data), outputs_of(data)
+        wanted, made = inputs_of(graph), outputs_of(graph)
         given = [(values.shape[1:], values.dtype.name) for values in inputs]
         if given != [(info.shape, info.dtype) for info in wanted]:
             said = ", ".join(f"{info.shape} of {info.dtype}" for info in wanted) or "nothing"
@@ -273,9 +290,9 @@ def _checked(name: str, data: bytes, inputs: Sequence[NDArray[Any]]) -> int:
         raise TfliteError(f"{name}: {error}") from None
 
 
-def _only_input(path: str | Path, data: bytes, images: NDArray[Any]) -> NDArray[Any]:
+def _only_input(path: str | Path, graph: Graph, images: NDArray[Any]) -> NDArray[Any]:
     """Return images as runs of a file's one input."""
-    wanted = inputs_of(data)
+    wanted = inputs_of(graph)
     if len(wanted) != 1:
         raise TfliteError(f"{path}: one input expected, it has {len(wanted)}")
     try:

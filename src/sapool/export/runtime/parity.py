@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sapool import tflite
 from sapool.export.runtime.interpreters import run_interpreter
 from sapool.export.runtime.process import Engine
-from sapool.tflite.file import TensorInfo, input_output, load_tflite
+from sapool.tflite.ends import input_output
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Parity:
     images: int
 
 
-def quantize_images(taken: TensorInfo, images: Tensor) -> NDArray[Any]:
+def quantize_images(taken: tflite.Tensor, images: Tensor) -> NDArray[Any]:
     """Return images (N, C, H, W) as a model's own input: channel-last, in its scale and type, (N, H, W, C)."""
     channel_last = images.permute(0, 2, 3, 1).contiguous().numpy()
     if taken.scale == 0:
@@ -39,11 +40,11 @@ def run_images(path: str | Path, images: Tensor, engine: Engine = "litert") -> N
         TfliteError: the file is no ``.tflite``.
         InterpreterError: the interpreter refuses it or dies.
     """
-    taken, _ = input_output(load_tflite(path))
+    taken, _ = input_output(tflite.read_graph(path))
     return run_interpreter(engine, path, quantize_images(taken, images))
 
 
-def dequantize(made: TensorInfo, outputs: NDArray[Any]) -> NDArray[np.float32]:
+def dequantize(made: tflite.Tensor, outputs: NDArray[Any]) -> NDArray[np.float32]:
     """Return raw outputs (N, classes) in real units."""
     values = outputs.astype(np.float32)
     return values if made.scale == 0 else (values - made.zero_point) * np.float32(made.scale)

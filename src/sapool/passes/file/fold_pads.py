@@ -1,4 +1,4 @@
-"""PAD operators of a ``.tflite`` taken into the convolutions that read them, so that no padded copy of the map is made.
+"""PAD operators of a file taken into the convolutions that read them, so that no padded copy of the map is made.
 
 A convolution under SAME leaves out the taps that lie outside the map. PAD fills with the zero point, and a tap on the
 zero point adds ``w (z - z) = 0`` to an integer sum: so PAD and VALID are SAME, to the bit, wherever SAME pads the same
@@ -8,15 +8,14 @@ either, as weights have zero point 0. The rows cost MACs and flash; they are cou
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from sapool.tflite.edit import FileGraph, is_plain
-from sapool.tflite.file import is_constant, schema
+from sapool.tflite import Graph, Operator, window_options
+from sapool.tflite.edit import may_rewrite
+from sapool.tflite.padding import SAME
 
-_SAME, _VALID = 0, 1
 # Where the rows and columns are in the weights: (out, kh, kw, in) and (1, kh, kw, out).
 _ROWS = 1
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -25,29 +24,27 @@ _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _Extra = tuple[int, int]
 
 
-def fold_pads(model: Any) -> int:
+def fold_pads(graph: Graph) -> int:
     """Let every convolution behind a PAD read what the PAD reads, where that is the same; returns how many do."""
-    if not is_plain(model):
+    if not may_rewrite(graph):
         return 0
-    graph = FileGraph(model)
     folded = 0
-    for pad in graph.of_kind("PAD"):
+    for _, pad in list(graph.of_kind("PAD")):
         margins = _margins(graph, pad)
-        for place in list(graph.readers[int(pad.outputs[0])]) if margins else ():
-            op = graph.graph.operators[place]
-            extra = _needed(graph, graph.kinds[place], op, int(pad.inputs[0]), margins)
+        for place in graph.readers(pad.outputs[0]) if margins else ():
+            op = graph.operators[place]
+            extra = _needed(graph, op, pad.inputs[0], margins)
             if extra is not None:
-                _fold(graph, op, int(pad.inputs[0]), extra)
+                _fold(graph, place, pad.inputs[0], extra)
                 folded += 1
-    graph.refresh()
     graph.remove_unread()
     return folded
 
 
-def _margins(graph: FileGraph, pad: Any) -> list[tuple[int, int]]:
+def _margins(graph: Graph, pad: Operator) -> list[tuple[int, int]]:
     """Return (before, behind) of the rows and of the columns, or nothing if the PAD is of another kind."""
-    sides, source = graph.integers(int(pad.inputs[1])), int(pad.inputs[0])
-    if sides is None or len(sides) != 8 or not graph.same_values(source, int(pad.outputs[0])):
+    sides, source = graph.tensors[pad.inputs[1]].integers, pad.inputs[0]
+    if len(sides) != 8 or not graph.same_values(source, pad.outputs[0]):
         return []
     batch, rows, columns, channels = (sides[2 * i : 2 * i + 2] for i in range(4))
     if any((*batch, *channels)) or min(sides) < 0:
@@ -56,18 +53,22 @@ def _margins(graph: FileGraph, pad: Any) -> list[tuple[int, int]]:
 
 
 def _needed(
-    graph: FileGraph, kind: str, op: Any, source: int, margins: list[tuple[int, int]]
+    graph: Graph, op: Operator, source: int, margins: Sequence[tuple[int, int]]
 ) -> tuple[_Extra, _Extra] | None:
     """Return the zero rows and columns with which a convolution under SAME is what it is behind the PAD."""
-    if kind not in _KINDS or op.builtinOptions.padding != _VALID or not _has_plain_weights(graph, int(op.inputs[1])):
+    if op.kind not in _KINDS or window_options(op.options).same or not _has_plain_weights(graph, op.inputs[1]):
         return None
-    options, weights = op.builtinOptions, graph.shape(int(op.inputs[1]))
-    strides, dilations = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
-    before, after = graph.shape(source), graph.shape(int(op.outputs[0]))
+    moves, weights = window_options(op.options), graph.tensors[op.inputs[1]].shape
+    before, after = graph.tensors[source].shape, graph.tensors[op.outputs[0]].shape
     found: list[_Extra] = []
     for axis in range(2):
         extra = _extra_rows(
-            before[1 + axis], weights[_ROWS + axis], after[1 + axis], margins[axis][0], strides[axis], dilations[axis]
+            before[1 + axis],
+            weights[_ROWS + axis],
+            after[1 + axis],
+            margins[axis][0],
+            moves.stride[axis],
+            moves.dilation[axis],
         )
         if extra is None:
             return None
@@ -75,12 +76,11 @@ def _needed(
     return found[0], found[1]
 
 
-def _has_plain_weights(graph: FileGraph, weights: int) -> bool:
-    tensor, types = graph.graph.tensors[weights], schema().TensorType
-    if tensor.type not in (types.INT8, types.FLOAT32) or not is_constant(graph.model, weights):
-        return False
-    zeros = None if tensor.quantization is None else tensor.quantization.zeroPoint
-    return tensor.sparsity is None and (zeros is None or not np.any(zeros))
+def _has_plain_weights(graph: Graph, weights: int) -> bool:
+    tensor = graph.tensors[weights]
+    zeros = () if tensor.quantization is None else tensor.quantization.zero_points
+    stored = tensor.constant is not None and tensor.sparsity is None
+    return stored and tensor.dtype in ("int8", "float32") and not any(zeros)
 
 
 def _extra_rows(size: int, kernel: int, outputs: int, before: int, stride: int, dilation: int) -> _Extra | None:
@@ -104,23 +104,17 @@ def _extra_rows(size: int, kernel: int, outputs: int, before: int, stride: int, 
     return None
 
 
-def _fold(graph: FileGraph, op: Any, source: int, extra: tuple[_Extra, _Extra]) -> None:
-    inputs = [int(t) for t in op.inputs]
-    inputs[0] = source
+def _fold(graph: Graph, place: int, source: int, extra: tuple[_Extra, _Extra]) -> None:
+    op = graph.operators[place]
+    weights = op.inputs[1]
     if any(any(side) for side in extra):
-        inputs[1] = _enlarged(graph, inputs[1], extra)
-    op.inputs, op.builtinOptions.padding = inputs, _SAME
+        weights = _enlarged(graph, weights, extra)
+    graph.change_operator(place, inputs=(source, weights, *op.inputs[2:]), options=op.options.changed(padding=SAME))
 
 
-def _enlarged(graph: FileGraph, weights: int, extra: tuple[_Extra, _Extra]) -> int:
+def _enlarged(graph: Graph, weights: int, extra: tuple[_Extra, _Extra]) -> int:
     """Add the weights with zero rows and columns around them as a new constant; returns its place."""
-    tensor = copy.copy(graph.graph.tensors[weights])
-    dtype = np.int8 if tensor.type == schema().TensorType.INT8 else np.float32
-    data = np.asarray(graph.model.buffers[tensor.buffer].data, np.uint8).view(dtype).reshape(graph.shape(weights))
-    padded = np.pad(data, ((0, 0), *extra, (0, 0)))
-    buffer = schema().BufferT()
-    buffer.data = np.frombuffer(padded.tobytes(), np.uint8)
-    graph.model.buffers.append(buffer)
-    tensor.shape, tensor.buffer = list(padded.shape), len(graph.model.buffers) - 1
-    graph.graph.tensors.append(tensor)
-    return len(graph.graph.tensors) - 1
+    tensor = graph.tensors[weights]
+    if tensor.values is None:
+        raise ValueError(f"weights must be constant, and tensor {tensor.name} is computed")
+    return graph.add_constant(np.pad(tensor.values, ((0, 0), *extra, (0, 0))), tensor.name, tensor.quantization)

@@ -10,13 +10,13 @@ room, gets smaller by it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from sapool.memory import ArenaGraph, Buffer, arena_graph_of, buffers_of, lower_bound
+from sapool.memory import Buffer, buffers_of, lower_bound
 from sapool.memory.lifetimes import spans_of
 from sapool.memory.planners import aligned
-from sapool.passes.file._predict import cost_with_tiles, light_copy, predicted_head
+from sapool.passes.file._predict import cost_with_tiles, predicted_head
+from sapool.tflite import Graph
 from sapool.tflite.edit import is_plain
 
 BEAM = 32
@@ -27,29 +27,25 @@ MOST_TRIED = 4
 MOST_PAIRS = 12_000_000
 
 
-def reorder_operators(model: Any) -> int:
-    """Reorder the operators of a ``ModelT`` in place where that lowers the predicted head; returns 1 if it does, or 0.
+def reorder_operators(graph: Graph) -> int:
+    """Reorder a main graph's operators in place where that lowers the predicted head; returns 1 if it does, or 0.
 
     A model with variables or a memory plan of its own is left as it is.
     """
-    if not is_plain(model):
+    if not is_plain(graph):
         return 0
-    graph = arena_graph_of(model)
-    operators = model.subgraphs[0].operators
 
     def cost(order: tuple[int, ...]) -> tuple[int, int]:
-        trial = light_copy(model)
-        trial.subgraphs[0].operators = [trial.subgraphs[0].operators[i] for i in order]
-        return cost_with_tiles(trial)[0], _placed(graph, order)
+        return cost_with_tiles(_in_order(graph, order))[0], _placed(graph, order)
 
     order = min(good_orders(graph), key=cost)  # of equals the first: the order as it is
-    if order == tuple(range(len(operators))):
+    if order == tuple(range(len(graph.operators))):
         return 0
-    model.subgraphs[0].operators = [operators[i] for i in order]
+    graph.take_over(_in_order(graph, order))
     return 1
 
 
-def good_orders(graph: ArenaGraph) -> list[tuple[int, ...]]:
+def good_orders(graph: Graph) -> list[tuple[int, ...]]:
     """Return orders of a graph's operators whose predicted head is no larger than as they are, planned offline or not.
 
     Args:
@@ -69,12 +65,14 @@ def good_orders(graph: ArenaGraph) -> list[tuple[int, ...]]:
     return list(dict.fromkeys((given, *orders)))
 
 
-def _placed(graph: ArenaGraph, order: Sequence[int], planned: bool = False) -> int:
+def _placed(graph: Graph, order: Sequence[int], planned: bool = False) -> int:
     return predicted_head(_in_order(graph, order), planned)
 
 
-def _in_order(graph: ArenaGraph, order: Sequence[int]) -> ArenaGraph:
-    return replace(graph, operators=tuple(graph.operators[i] for i in order))
+def _in_order(graph: Graph, order: Sequence[int]) -> Graph:
+    ordered = graph.copy()
+    ordered.set_operators(graph.operators[i] for i in order)
+    return ordered
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class _Search:
     start: int
 
     @classmethod
-    def of(cls, graph: ArenaGraph) -> _Search:
+    def of(cls, graph: Graph) -> _Search:
         sizes, scratch = _sizes(graph)
         readers, makers = [0] * len(graph.tensors), [0] * len(graph.tensors)
         for i, op in enumerate(graph.operators):
@@ -125,7 +123,7 @@ class _Search:
         return during, alive + self.made[operator] - dead
 
 
-def _sizes(graph: ArenaGraph) -> tuple[list[int], list[int]]:
+def _sizes(graph: Graph) -> tuple[list[int], list[int]]:
     """Return each tensor's bytes, and what else is alive while each operator runs: scratch, and the graphs it runs."""
     sizes, scratch = [0] * len(graph.tensors), [0] * len(graph.operators)
     inside: list[Buffer] = []
@@ -172,7 +170,7 @@ def _beam(search: _Search) -> list[tuple[int, ...]]:
     return [order for _, _, _, order, _ in states]
 
 
-def _moved(search: _Search, graph: ArenaGraph, head: int, order: tuple[int, ...]) -> tuple[int, ...]:
+def _moved(search: _Search, graph: Graph, head: int, order: tuple[int, ...]) -> tuple[int, ...]:
     """Move single operators as long as the head falls by it and the bound on the work allows."""
     left = min(MOST_PLACED, MOST_PAIRS // max(1, len(order)) ** 2)
     improved = True

@@ -1,4 +1,4 @@
-"""Clean-up of the ``.tflite``: what a micro-controller would copy or keep for nothing goes. Exact to the bit.
+"""Clean-up of a file's graph: what a micro-controller would copy or keep for nothing goes. Exact to the bit.
 
 Every operator costs some 64 bytes of the arena's tail and what its kernel keeps, every tensor 24 (on the 64-bit build),
 and a RESHAPE or TRANSPOSE a copy of its map in the head. So: turns that cancel or only move sides of length 1 become
@@ -9,37 +9,35 @@ stored once, and tensors, constants and operator codes that nothing uses are lef
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from itertools import chain
 
-import numpy as np
-
-from sapool.passes.file._predict import light_copy, predicted_cost
+from sapool.passes.file._predict import predicted_cost
 from sapool.passes.file._rows import drop_row_reshapes
 from sapool.passes.file._slices import drop_matrix_reshapes, slices_as_split
-from sapool.passes.file._unused import drop_unused
-from sapool.tflite.edit import FileGraph, elements, is_plain, quantization_of, repeat
-from sapool.tflite.file import is_constant
+from sapool.tflite import Graph, Operator
+from sapool.tflite.edit import as_reshape, may_rewrite, repeat
 
 
-def tidy_graph(model: Any) -> int:
-    """Clean up a ``ModelT`` in place; returns how many places changed.
+def tidy_graph(graph: Graph) -> int:
+    """Clean up a main graph in place; returns how many places changed.
 
-    A model with variables or a memory plan of its own is left as it is.
+    A model with a memory plan of its own is left as it is, and so is one whose state several operators read.
     """
-    if not is_plain(model):
+    if not may_rewrite(graph):
         return 0
-    trial = light_copy(model)
+    trial = graph.copy()
     changed = _tidied(trial)
-    if not changed or predicted_cost(trial)[0] > predicted_cost(model)[0]:
+    if not changed or predicted_cost(trial)[0] > predicted_cost(graph)[0]:
         return 0  # one turn of a large map, kept for later, can cost more than two
-    vars(model).update(vars(trial))
+    graph.take_over(trial)
     return changed
 
 
-def _tidied(model: Any) -> int:
-    graph = FileGraph(model)
-    steps: tuple[Callable[[FileGraph], int], ...] = (
+def _tidied(graph: Graph) -> int:
+    steps: tuple[Callable[[Graph], int], ...] = (
         _pads_before_turns,
         _drop_turns,
         _turns_as_reshapes,
@@ -50,154 +48,159 @@ def _tidied(model: Any) -> int:
         drop_row_reshapes,
         drop_matrix_reshapes,
         slices_as_split,
-        FileGraph.remove_unread,
+        Graph.remove_unread,
     )
     changed = repeat(lambda: sum(step(graph) for step in steps))
     changed += _shapes_in_options(graph) + _share_constants(graph)
-    return changed + drop_unused(model)
+    before = sum(len(one.tensors) for one in graph.graphs)
+    return changed + before - sum(map(len, graph.drop_unused()))
 
 
-def _turn(graph: FileGraph, op: Any) -> tuple[int, ...] | None:
+def _turn(graph: Graph, op: Operator) -> tuple[int, ...] | None:
     """Return the permutation of a TRANSPOSE that leaves the values alone, else None."""
-    order = graph.integers(int(op.inputs[1]))
-    return order if order is not None and graph.same_values(int(op.inputs[0]), int(op.outputs[0])) else None
+    order = graph.tensors[op.inputs[1]].integers
+    return order if order and graph.same_values(op.inputs[0], op.outputs[0]) else None
 
 
-def _pads_before_turns(graph: FileGraph) -> int:
+def _maker_turn(graph: Graph, tensor: int) -> tuple[Operator, tuple[int, ...]] | None:
+    """Return the TRANSPOSE that makes a tensor and leaves its values alone, with its permutation."""
+    turn = graph.maker(tensor, "TRANSPOSE")
+    order = None if turn is None else _turn(graph, turn)
+    return None if turn is None or order is None else (turn, order)
+
+
+def _replaceable(graph: Graph, last: Operator, first: Operator) -> bool:
+    """Whether what ``last`` makes may become what ``first`` reads: an input of the graph can't be its result."""
+    return last.outputs[0] not in graph.outputs or first.inputs[0] in graph.makers
+
+
+def _pads_before_turns(graph: Graph) -> int:
     """Pad a map before it is transposed where every reader transposes it back: then both cancel."""
-    for op in (*graph.of_kind("PAD"), *graph.of_kind("PADV2")):
-        made, first = int(op.outputs[0]), graph.made_by(int(op.inputs[0]), "TRANSPOSE")
-        order = None if first is None else _turn(graph, first)
-        table = graph.integers(int(op.inputs[1]))
-        if first is None or order is None or table is None or made in graph.results:
+    for place, op in chain(graph.of_kind("PAD"), graph.of_kind("PADV2")):
+        made, first = op.outputs[0], _maker_turn(graph, op.inputs[0])
+        table = graph.tensors[op.inputs[1]].integers
+        if first is None or not table or made in graph.outputs:
             continue
+        order = first[1]
         back = tuple(order.index(i) for i in range(len(order)))
-        turns = [graph.graph.operators[place] for place in graph.readers.get(made, [])]
-        if not turns or not all(turn in graph.of_kind("TRANSPOSE") and _turn(graph, turn) == back for turn in turns):
+        turns = [graph.operators[reader] for reader in graph.readers(made)]
+        if not turns or not all(turn.kind == "TRANSPOSE" and _turn(graph, turn) == back for turn in turns):
             continue
-        padded = graph.new_tensor(made, [graph.shape(made)[i] for i in back], "padded")
-        amounts = graph.new_integers([n for i in back for n in table[2 * i : 2 * i + 2]], "padding")
-        graph.graph.tensors[amounts].shape = [len(back), 2]
-        op.inputs = [int(first.inputs[0]), amounts, *op.inputs[2:]]
-        op.outputs = [padded]
+        whole = graph.tensors[made]
+        padded = graph.add_like(made, [whole.shape[i] for i in back], f"{whole.name}.padded")
+        amounts = graph.add_integers([n for i in back for n in table[2 * i : 2 * i + 2]], "padding")
+        graph.change_tensor(amounts, shape=(len(back), 2))
+        graph.change_operator(place, inputs=(first[0].inputs[0], amounts, *op.inputs[2:]), outputs=(padded,))
         for turn in turns:
-            graph.replace(int(turn.outputs[0]), padded)
-        graph.refresh()
+            graph.redirect(turn.outputs[0], padded)
         return 1
     return 0
 
 
-def _drop_turns(graph: FileGraph) -> int:
+def _drop_turns(graph: Graph) -> int:
     """Let a TRANSPOSE of a TRANSPOSE read what the first one reads; where both cancel, nothing is left."""
-    for op in graph.of_kind("TRANSPOSE"):
-        first = graph.made_by(int(op.inputs[0]), "TRANSPOSE")
-        outer, inner = _turn(graph, op), None if first is None else _turn(graph, first)
-        if first is None or outer is None or inner is None or not graph.replaceable(op, first):
+    for place, op in graph.of_kind("TRANSPOSE"):
+        outer, first = _turn(graph, op), _maker_turn(graph, op.inputs[0])
+        if first is None or outer is None or not _replaceable(graph, op, first[0]):
             continue
-        source, order = int(first.inputs[0]), tuple(inner[i] for i in outer)
+        source, order = first[0].inputs[0], tuple(first[1][i] for i in outer)
         if order == tuple(range(len(order))):
-            graph.replace(int(op.outputs[0]), source)
-        elif graph.only_reader(int(op.inputs[0])) is not None:
-            op.inputs = [source, graph.new_integers(order, "order")]
+            graph.redirect(op.outputs[0], source)
+        elif graph.only_reader(op.inputs[0]) is not None:
+            graph.change_operator(place, inputs=(source, graph.add_integers(order, "order")))
         else:
             continue
-        graph.refresh()
         return 1
     return 0
 
 
-def _turns_as_reshapes(graph: FileGraph) -> int:
+def _turns_as_reshapes(graph: Graph) -> int:
     """Turn every TRANSPOSE that only moves sides of length 1 into a RESHAPE: their bytes are in the same order."""
     changed = 0
-    for op in graph.of_kind("TRANSPOSE"):
-        order, shape = _turn(graph, op), graph.shape(int(op.inputs[0]))
+    for place, op in graph.of_kind("TRANSPOSE"):
+        order, shape = _turn(graph, op), graph.tensors[op.inputs[0]].shape
         if order is not None and (moved := [i for i in order if shape[i] != 1]) == sorted(moved):
-            graph.make_reshape(op)
+            graph.put(place, as_reshape(graph, op))
             changed += 1
-    graph.refresh()
     return changed
 
 
-def _drop_reshapes(graph: FileGraph) -> int:
+def _drop_reshapes(graph: Graph) -> int:
     """Remove a RESHAPE to the shape there is, and let a RESHAPE of a RESHAPE read what the first one reads."""
-    for op in graph.of_kind("RESHAPE"):
-        source, made = int(op.inputs[0]), int(op.outputs[0])
-        if not graph.same_values(source, made) or not graph.replaceable(op, op):
+    for place, op in graph.of_kind("RESHAPE"):
+        source, made = op.inputs[0], op.outputs[0]
+        if not graph.same_values(source, made) or not _replaceable(graph, op, op):
             continue
-        if graph.shape(source) == graph.shape(made):
-            graph.replace(made, source)
-            graph.remove([graph.makers[made]])
+        if graph.tensors[source].shape == graph.tensors[made].shape:
+            graph.redirect(made, source)
+            graph.remove([place])
             return 1
-        first = graph.made_by(source, "RESHAPE")
+        first = graph.maker(source, "RESHAPE")
         alone = first is not None and graph.only_reader(source) is not None
-        if first is not None and alone and graph.same_values(int(first.inputs[0]), source):
-            op.inputs = [int(first.inputs[0]), *op.inputs[1:]]
-            graph.refresh()
+        if first is not None and alone and graph.same_values(first.inputs[0], source):
+            graph.change_operator(place, inputs=(first.inputs[0], *op.inputs[1:]))
             return 1
     return 0
 
 
-def _share_turns(graph: FileGraph) -> int:
+def _share_turns(graph: Graph) -> int:
     """Make each RESHAPE or TRANSPOSE of a tensor once."""
     seen: dict[tuple[object, ...], int] = {}
-    for kind in ("RESHAPE", "TRANSPOSE"):
-        for op in graph.of_kind(kind):
-            made = int(op.outputs[0])
-            order = _turn(graph, op) if kind == "TRANSPOSE" else ()
-            if order is None:
-                continue
-            key = (kind, int(op.inputs[0]), graph.shape(made), order)
-            if seen.setdefault(key, made) != made and graph.same_values(seen[key], made):
-                graph.replace(made, seen[key])
-                graph.remove([graph.makers[made]])
-                return 1
+    for place, op in chain(graph.of_kind("RESHAPE"), graph.of_kind("TRANSPOSE")):
+        made = op.outputs[0]
+        order = _turn(graph, op) if op.kind == "TRANSPOSE" else ()
+        if order is None:
+            continue
+        key = (op.kind, op.inputs[0], graph.tensors[made].shape, order)
+        if seen.setdefault(key, made) != made and graph.same_values(seen[key], made):
+            graph.redirect(made, seen[key])
+            graph.remove([place])
+            return 1
     return 0
 
 
-def _turn_the_reshaped(graph: FileGraph) -> int:
+def _turn_the_reshaped(graph: Graph) -> int:
     """RESHAPE(TRANSPOSE(x)) is TRANSPOSE(RESHAPE(x)) with sides merged: use a RESHAPE of x that is there anyway."""
-    for op in graph.of_kind("RESHAPE"):
-        turn = graph.made_by(int(op.inputs[0]), "TRANSPOSE")
-        order = None if turn is None else _turn(graph, turn)
-        if turn is None or order is None or graph.only_reader(int(op.inputs[0])) is None:
+    for place, op in graph.of_kind("RESHAPE"):
+        found = _maker_turn(graph, op.inputs[0])
+        if found is None or graph.only_reader(op.inputs[0]) is None:
             continue
-        source, made = int(turn.inputs[0]), int(op.outputs[0])
-        shape, merged = merged_turn(graph.shape(source), order)
-        if tuple(shape[i] for i in merged) != graph.shape(made) or not graph.same_values(source, made):
+        turn, order = found
+        source, made = turn.inputs[0], op.outputs[0]
+        shape, merged = merged_turn(graph.tensors[source].shape, order)
+        if tuple(shape[i] for i in merged) != graph.tensors[made].shape or not graph.same_values(source, made):
             continue
-        at, gone = graph.makers[made], graph.makers[int(op.inputs[0])]
-        flat = _reshaped_before(graph, source, shape, at)
+        flat = _reshaped_before(graph, source, shape, place)
         if flat is not None:
-            turn.inputs, turn.outputs = [flat, graph.new_integers(merged, "order")], [made]
-            graph.graph.operators[at] = turn
+            gone = graph.makers[op.inputs[0]]
+            graph.put(place, replace(turn, inputs=(flat, graph.add_integers(merged, "order")), outputs=(made,)))
             graph.remove([gone])
             return 1
     return 0
 
 
-def _reshaped_before(graph: FileGraph, source: int, shape: tuple[int, ...], at: int) -> int | None:
+def _reshaped_before(graph: Graph, source: int, shape: tuple[int, ...], at: int) -> int | None:
     """Return a RESHAPE of a tensor to a shape that has run before the place ``at``."""
-    for place in graph.readers[source]:
-        made = int(graph.graph.operators[place].outputs[0])
-        if place < at and graph.kinds[place] == "RESHAPE" and graph.shape(made) == shape:
-            return made if graph.same_values(source, made) else None
+    for place in graph.readers(source):
+        op = graph.operators[place]
+        if place < at and op.kind == "RESHAPE" and graph.tensors[op.outputs[0]].shape == shape:
+            return op.outputs[0] if graph.same_values(source, op.outputs[0]) else None
     return None
 
 
-def _means_of_turns(graph: FileGraph) -> int:
+def _means_of_turns(graph: Graph) -> int:
     """Let a MEAN or SUM of a TRANSPOSE read what that reads, along the axes that those were: the same integer sums."""
     changed = 0
-    for op in (*graph.of_kind("MEAN"), *graph.of_kind("SUM")):
-        turn, axes = graph.made_by(int(op.inputs[0]), "TRANSPOSE"), graph.integers(int(op.inputs[1]))
-        order = None if turn is None else _turn(graph, turn)
-        if turn is None or order is None or axes is None or op.builtinOptions.keepDims:
+    for place, op in chain(graph.of_kind("MEAN"), graph.of_kind("SUM")):
+        found, axes = _maker_turn(graph, op.inputs[0]), graph.tensors[op.inputs[1]].integers
+        if found is None or not axes or op.options.flag("keepDims"):
             continue
+        turn, order = found
         reduced = sorted(order[axis] for axis in axes)
         kept = [axis for axis in order if axis not in reduced]
         if kept == sorted(kept):
-            op.inputs = [int(turn.inputs[0]), graph.new_integers(reduced, "axes")]
+            graph.change_operator(place, inputs=(turn.inputs[0], graph.add_integers(reduced, "axes")))
             changed += 1
-    graph.refresh()
     return changed
 
 
@@ -211,36 +214,29 @@ def merged_turn(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[i
         else:
             groups.append([axis])
     by_source = sorted(groups)
-    merged = tuple(elements([shape[i] for i in group]) for group in by_source)
+    merged = tuple(math.prod(shape[i] for i in group) for group in by_source)
     return merged, tuple(by_source.index(group) for group in groups)
 
 
-def _shapes_in_options(graph: FileGraph) -> int:
+def _shapes_in_options(graph: Graph) -> int:
     """Give every RESHAPE its shape as an option, which needs no tensor."""
     changed = 0
-    for op in graph.of_kind("RESHAPE"):
-        if (
-            len(op.inputs) > 1
-            and graph.integers(int(op.inputs[1])) is not None
-            and elements(graph.shape(op.outputs[0]))
-        ):
-            graph.make_reshape(op)
+    for place, op in graph.of_kind("RESHAPE"):
+        if len(op.inputs) > 1 and graph.is_constant(op.inputs[1]) and graph.tensors[op.outputs[0]].elements:
+            graph.put(place, as_reshape(graph, op))
             changed += 1
-    graph.refresh()
     return changed
 
 
-def _share_constants(graph: FileGraph) -> int:
+def _share_constants(graph: Graph) -> int:
     """Let operators that read equal constants read one."""
     first: dict[tuple[object, ...], int] = {}
     changed = 0
-    for place, tensor in enumerate(graph.graph.tensors):
-        if not is_constant(graph.model, place) or not graph.readers.get(place):
+    for place, tensor in enumerate(graph.tensors):
+        if tensor.constant is None or tensor.sparsity is not None or not graph.readers(place):
             continue
-        data = np.asarray(graph.model.buffers[tensor.buffer].data, np.uint8).tobytes()
-        key = (tensor.type, graph.shape(place), quantization_of(tensor), data)
+        key = (tensor.dtype, tensor.shape, tensor.quantization, tensor.constant.raw.tobytes())
         if first.setdefault(key, place) != place:
-            graph.replace(place, first[key])
+            graph.redirect(place, first[key])
             changed += 1
-    graph.refresh()
     return changed

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sapool.passes.tiling.regions import AxisTiles, Part, equal_parts, tile_axis
 from sapool.passes.tiling.segments import Segment, Stage
-from sapool.tflite.building import add_tensor
-from sapool.tflite.file import is_constant
+from sapool.tflite import Graph, Operator, Tensor
 
 Places = list[tuple[int, int, int, int]]
 
@@ -34,7 +31,7 @@ class TiledStage:
     def shape(self, tensor: int, full: Sequence[int]) -> tuple[int, ...]:
         """Return a tensor's shape inside one tile; ``full`` is its shape in the network."""
         rows, columns = self.stage.tracks[tensor]
-        return (1, rows.window(self.rows.cut), columns.window(self.columns.cut), int(full[3]))
+        return (1, rows.window(self.rows.cut), columns.window(self.columns.cut), full[3])
 
     def begins(self) -> Places:
         """Return where each tile's window starts in the whole source, (N, H, W, C)."""
@@ -114,26 +111,31 @@ def join_axes(segment: Segment, stages: Sequence[Stage], rows: AxisLayout, colum
     return Grid(segment, tuple(tiled), len(rows[0][0].window.places), len(columns[0][0].window.places))
 
 
-def copy_operator(model: Any, graph: Any, op: Any, places: dict[int, int], stage: TiledStage) -> Any:
+def copy_operator(main: Graph, graph: Graph, op: Operator, places: dict[int, int], stage: TiledStage) -> Operator:
     """Return a copy of an operator of the main graph that runs on one tile, in ``graph``.
 
     Args:
-        model: the ``ModelT``.
+        main: the main graph.
         graph: where the copy goes; its output, and constants it lacks, are added.
         op: the operator.
         places: tensor of the main graph -> its place in ``graph``; what is added is entered.
         stage: the windows it runs on.
     """
-    tensors = model.subgraphs[0].tensors
-    for t in (int(t) for t in op.inputs if t >= 0):
-        if t not in places and is_constant(model, t):
-            graph.tensors.append(copy.copy(tensors[t]))
-            places[t] = len(graph.tensors) - 1
-    made = int(op.outputs[0])
-    full = tuple(int(n) for n in tensors[made].shape)
-    copied = copy.copy(op)
-    copied.inputs = [places[int(t)] if t >= 0 else -1 for t in op.inputs]
-    name = (tensors[made].name or b"").decode() + ";tile"
-    places[made] = add_tensor(graph, stage.shape(made, full), name, like=tensors[made])
-    copied.outputs = [places[made]]
-    return copied
+    for tensor in op.inputs:
+        if tensor not in places and main.is_constant(tensor):
+            places[tensor] = graph.add_tensor(main.tensors[tensor])
+    (made,) = op.outputs
+    whole = main.tensors[made]
+    inputs = tuple(places[t] if t >= 0 else -1 for t in op.inputs)
+    places[made] = add_part(graph, whole, stage.shape(made, whole.shape), f"{whole.name};tile")
+    return replace(op, inputs=inputs, outputs=(places[made],))
+
+
+def add_part(graph: Graph, whole: Tensor, shape: Sequence[int], name: str) -> int:
+    """Add a computed tensor with the type and quantisation of another, maybe of another graph; returns its place."""
+    return graph.add_tensor(Tensor(name, tuple(shape), whole.dtype, whole.quantization))
+
+
+def add_numbers(graph: Graph, shape: Sequence[int], name: str, dtype: str = "int32") -> int:
+    """Add a computed tensor that is not quantised; returns its place."""
+    return graph.add_tensor(Tensor(name, tuple(shape), dtype))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from sapool.memory.conventions import macs_of
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.persistent import tail_bytes
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of, live_bytes
@@ -17,11 +15,10 @@ from sapool.passes.tiling.costs import extra_macs, extra_tail, tile_bytes
 from sapool.passes.tiling.loop import run_in_loops
 from sapool.passes.tiling.segments import Segment, TileableNetwork
 from sapool.passes.tiling.unrolled import run_unrolled
-from sapool.tflite.arena_graph import ArenaGraph
-from sapool.tflite.arena_read import arena_graph_of
+from sapool.tflite import Graph, count_macs
 
 Form = Literal["loop", "unrolled"]
-FORMS: dict[Form, Callable[[Any, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}
+FORMS: dict[Form, Callable[[Graph, Sequence[Grid]], None]] = {"loop": run_in_loops, "unrolled": run_unrolled}
 
 # More rows or columns of tiles save little more and overlap ever more.
 _MOST_PARTS = 16
@@ -81,7 +78,7 @@ class _Way:
 
 
 def choose_tiling(
-    model: Any, *, most_extra_macs: float = 0.2, least_saving: float = 0.02, form: Form = "loop"
+    graph: Graph, *, most_extra_macs: float = 0.2, least_saving: float = 0.02, form: Form = "loop"
 ) -> TilingChoice | None:
     """Choose the segments and tiles with the least arena.
 
@@ -90,7 +87,7 @@ def choose_tiling(
     multiply-accumulates are built and predicted to the byte; the least head and tail together wins.
 
     Args:
-        model: a ``ModelT``; it is not changed.
+        graph: a main graph; it is not changed.
         most_extra_macs: extra multiply-accumulates allowed, as a fraction of the network's.
         least_saving: the fraction of head and tail that must be saved to be worth a slower network.
         form: ``"loop"``, or ``"unrolled"`` where the runtime has no WHILE or DYNAMIC_UPDATE_SLICE.
@@ -98,37 +95,21 @@ def choose_tiling(
     Returns:
         The choice, or None where none helps, or where the file has control flow or given offsets already.
     """
-    graph = arena_graph_of(model)
     if graph.subgraphs or graph.offline:
         return None
-    macs = sum(macs_of(graph, op) for op in graph.operators)
+    macs = count_macs(graph)
     head, tail = _predict(graph)
     best: TilingChoice | None = None
-    for way in _cheapest_ways(graph, TileableNetwork(model), form, int(macs * most_extra_macs)):
-        tiled = copy_structure(model)
+    for way in _cheapest_ways(graph, TileableNetwork(graph), form, int(macs * most_extra_macs)):
+        tiled = graph.copy()
         FORMS[form](tiled, way.grids)
-        sizes = _predict(arena_graph_of(tiled))
+        sizes = _predict(tiled)
         if best is None or sum(sizes) < best.total_bytes:
             best = TilingChoice(way.grids, way.macs, macs, *sizes, head + tail)
     return best if best is not None and best.total_bytes <= (1 - least_saving) * (head + tail) else None
 
 
-def tiled_total_bytes(model: Any, *, most_extra_macs: float = 0.2) -> int:
-    """Return the predicted head and tail of a ``ModelT`` once it is tiled, or as it is where tiling does not help.
-
-    For rewrites that pay only after tiling: a stem's large map hides what they save.
-    """
-    choice = choose_tiling(model, most_extra_macs=most_extra_macs)
-    return choice.total_bytes if choice is not None else sum(_predict(arena_graph_of(model)))
-
-
-def copy_structure(model: Any) -> Any:
-    """Copy a ``ModelT`` so that the copy can be rewritten; the constants themselves are shared."""
-    memo = {id(buffer): buffer for buffer in model.buffers}
-    return copy.deepcopy(model, memo)
-
-
-def _predict(graph: ArenaGraph) -> tuple[int, int]:
+def _predict(graph: Graph) -> tuple[int, int]:
     buffers = buffers_of(graph)
     return head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers))), tail_bytes(graph)
 
@@ -173,7 +154,7 @@ class _Problem:
         return other if (other.macs, other.tail) < (one.macs, one.tail) else one
 
 
-def _cheapest_ways(graph: ArenaGraph, network: TileableNetwork, form: Form, most_macs: int) -> list[_Way]:
+def _cheapest_ways(graph: Graph, network: TileableNetwork, form: Form, most_macs: int) -> list[_Way]:
     """Return different ways within the extra multiply-accumulates, those with the least head and tail."""
     buffers = buffers_of(graph)
     alive = live_bytes(buffers)
@@ -200,14 +181,14 @@ def _at(alive: dict[int, int], steps: Sequence[int], step: int) -> int:
 
 
 def _all_options(
-    graph: ArenaGraph, network: TileableNetwork, form: Form, plain: Sequence[int], most_macs: int
+    graph: Graph, network: TileableNetwork, form: Form, plain: Sequence[int], most_macs: int
 ) -> dict[int, list[_Option]]:
     """Return the ways to run each segment that no other way beats, by the place of its first operator."""
     found: dict[int, list[_Option]] = {}
     buffers = buffers_of(graph)
     least = max((aligned(graph.tensors[t].bytes) for t in graph.inputs), default=0)
     for source in network.readers:
-        if source < 0 or graph.tensors[source].constant:
+        if source < 0 or graph.is_constant(source):
             continue
         for segment in network.segments(source):
             needed, outside = max(plain[segment.first : segment.last + 1]), _outside(graph, buffers, segment)
@@ -221,16 +202,14 @@ def _all_options(
     return found
 
 
-def _outside(graph: ArenaGraph, buffers: Sequence[Buffer], segment: Segment) -> int:
+def _outside(graph: Graph, buffers: Sequence[Buffer], segment: Segment) -> int:
     """Return the bytes that live through a whole segment: its source and outputs, and what passes it by."""
     step = segment.first + 1
     kept = sum(aligned(b.size) for b in buffers if b.tensor >= 0 and b.first < step <= b.last)
     return kept + sum(aligned(graph.tensors[t].bytes) for t in segment.outputs)
 
 
-def _options(
-    graph: ArenaGraph, network: TileableNetwork, segment: Segment, form: Form, most_macs: int
-) -> Iterator[_Option]:
+def _options(graph: Graph, network: TileableNetwork, segment: Segment, form: Form, most_macs: int) -> Iterator[_Option]:
     """Yield the ways to run a segment within the extra multiply-accumulates; ``bytes`` are those of a tile alone."""
     stages = network.stages(segment)
     height = min(graph.tensors[t].shape[1] for t in segment.outputs)

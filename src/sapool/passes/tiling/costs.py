@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from sapool.memory.conventions import macs_of
 from sapool.memory.planners import aligned
 from sapool.passes.tiling.body import Grid
-from sapool.tflite.arena_graph import ArenaGraph
+from sapool.tflite import Graph, macs_of
 
 # As measured on the runtime's 64-bit build, rounded: an operator with its output, what a convolution adds, and a loop.
 _OPERATOR_BYTES, _CONVOLUTION_BYTES, _CHANNEL_BYTES, _LOOP_BYTES = 110, 60, 8, 1200
 
 
-def extra_macs(graph: ArenaGraph, grid: Grid) -> int:
+def extra_macs(graph: Graph, grid: Grid) -> int:
     """Return the multiply-accumulates that the overlaps of a segment's tiles add."""
     extra = 0
     for stage in grid.stages:
@@ -27,7 +26,7 @@ def extra_macs(graph: ArenaGraph, grid: Grid) -> int:
     return extra
 
 
-def extra_tail(graph: ArenaGraph, grid: Grid, unrolled: bool) -> int:
+def extra_tail(graph: Graph, grid: Grid, unrolled: bool) -> int:
     """Return about how many persistent bytes tiles add (64-bit): to rank by, before the best are predicted exactly."""
     slices = (len(grid.stages) + len(grid.segment.outputs)) * _OPERATOR_BYTES
     if not unrolled:
@@ -66,7 +65,7 @@ class _Tape:
         return most
 
 
-def tile_bytes(graph: ArenaGraph, grid: Grid) -> int:
+def tile_bytes(graph: Graph, grid: Grid) -> int:
     """Return the most bytes alive inside a tile, without the source and the whole outputs."""
     tape = _Tape()
     before: dict[int, tuple[int, tuple[int, ...]]] = {}  # the last stage's tensors: buffer and shape
@@ -90,6 +89,6 @@ def tile_bytes(graph: ArenaGraph, grid: Grid) -> int:
     return tape.most()
 
 
-def _bytes(graph: ArenaGraph, tensor: int, shape: tuple[int, ...]) -> int:
+def _bytes(graph: Graph, tensor: int, shape: tuple[int, ...]) -> int:
     full = graph.tensors[tensor]
     return full.bytes // math.prod(full.shape) * math.prod(shape)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from sapool.passes.tiling.local_operators import LocalOperator, local_operators, shape_of
+from sapool.passes.tiling.local_operators import LocalOperator, local_operators
 from sapool.passes.tiling.regions import Track, merge
+from sapool.tflite import Graph
 
 Axes = tuple[Track, Track]
 
@@ -63,16 +63,15 @@ class Stage:
 
 
 class TileableNetwork:
-    """What tiling needs to know of a ``ModelT``'s main graph, read once."""
+    """What tiling needs to know of a main graph, read once."""
 
-    def __init__(self, model: Any) -> None:
-        graph = model.subgraphs[0]
-        self.shapes = [shape_of(tensor) for tensor in graph.tensors]
-        self.local = {one.place: one for one in local_operators(model)}
-        self.readers: dict[int, list[int]] = {int(t): [len(graph.operators)] for t in graph.outputs}
+    def __init__(self, graph: Graph) -> None:
+        self.shapes = [tensor.shape for tensor in graph.tensors]
+        self.local = {one.place: one for one in local_operators(graph)}
+        self.readers: dict[int, list[int]] = {t: [len(graph.operators)] for t in graph.outputs}
         for place, op in enumerate(graph.operators):
             for t in op.inputs:
-                self.readers.setdefault(int(t), []).append(place)
+                self.readers.setdefault(t, []).append(place)
 
     def segments(self, source: int) -> Iterator[Segment]:
         """Yield every run of operators that can run tile by tile behind a tensor, the shortest first."""

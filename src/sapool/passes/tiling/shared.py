@@ -13,19 +13,13 @@ many tensors as any subgraph has before its other constants, which come last.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any
-
-import numpy as np
 
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
 from sapool.memory.planners import Buffer, greedy_offsets, head_of
-from sapool.tflite.arena_read import OFFLINE, arena_graph_of
-from sapool.tflite.building import reorder
-from sapool.tflite.file import schema
+from sapool.tflite import Graph
 
 Place = tuple[int, int]  # (subgraph, tensor)
 
@@ -34,25 +28,25 @@ _PLANS = 40
 _RUNTIME_PLANS = -1
 
 
-def share_places(model: Any, shared: Sequence[Set[Place]]) -> None:
+def share_places(main: Graph, shared: Sequence[Set[Place]]) -> None:
     """Give every set of tensors one place in the arena, where that takes the least head; what nothing uses goes.
 
     The main graph's other tensors get places too where that helps; inside the loops the runtime places them.
 
     Args:
-        model: a ``ModelT`` without given offsets, changed in place.
+        main: a main graph without given offsets, changed in place.
         shared: tensors of one size that hold the same values whenever two of them are alive.
     """
-    moved = drop_unused(model)
+    moved = main.drop_unused()
     kept = [sorted((g, moved[g][t]) for g, t in places if t in moved[g]) for places in shared]
-    buffers = buffers_of(arena_graph_of(model))
+    buffers = buffers_of(main)
     index = {(b.subgraph, b.tensor): i for i, b in enumerate(buffers) if b.tensor >= 0}
     clusters = [[index[place] for place in places] for places in kept]
     best = min(_candidates(buffers, clusters), key=lambda fixed: head_of(buffers, greedy_offsets(buffers, fixed)))
     together = {i for cluster in clusters for i in cluster}
     places = {(buffers[i].subgraph, buffers[i].tensor): best[i] for i in together}
     alone = {buffers[i].tensor: offset for i, offset in best.items() if i not in together}
-    _give_offsets(model, places, alone)
+    _give_offsets(main, places, alone)
 
 
 def _candidates(buffers: Sequence[Buffer], clusters: Sequence[Sequence[int]]) -> Iterator[dict[int, int]]:
@@ -81,35 +75,32 @@ def _as_one(buffers: Sequence[Buffer]) -> Buffer:
     return Buffer(buffers[0].size, min(b.first for b in buffers), max(b.last for b in buffers))
 
 
-def _give_offsets(model: Any, offsets: Mapping[Place, int], alone: Mapping[int, int]) -> None:
-    """Write offsets in bytes into a ``ModelT``; the runtime plans all tensors that have none.
+def _give_offsets(main: Graph, offsets: Mapping[Place, int], alone: Mapping[int, int]) -> None:
+    """Write offsets in bytes into a main graph; the runtime plans all tensors that have none.
 
     The tensors of every subgraph are put in another order, and constants may come twice.
 
     Args:
-        model: changed in place.
+        main: changed in place.
         offsets: of (subgraph, tensor), several of which may share an offset.
         alone: of tensors of the main graph that share none.
     """
-    slots = _slots(len(model.subgraphs), offsets)
+    slots = _slots(len(main.graphs), offsets)
     longest = 0
-    for index in reversed(range(1, len(model.subgraphs))):
-        graph = model.subgraphs[index]
-        order = _order(model, graph, slots, _of_graph(offsets, index))
-        constants = sum(_is_constant(model, graph.tensors[t]) for t in order[len(slots) :])
+    for index, graph in enumerate(main.subgraphs, start=1):
+        order = _order(graph, slots, _of_graph(offsets, index))
+        constants = sum(graph.is_constant(t) for t in order[len(slots) :])
         longest = max(longest, len(order) - constants)
-        reorder(graph, order)
-    main = model.subgraphs[0]
-    order = [t for t in _order(model, main, slots, _of_graph(offsets, 0)) if t not in alone]
-    filler = next(tensor for tensor in main.tensors if _is_constant(model, tensor))
+        graph.keep_tensors(order)
+    order = [t for t in _order(main, slots, _of_graph(offsets, 0)) if t not in alone]
+    filler = next(tensor for tensor in main.tensors if tensor.constant is not None)
     while len(order) < longest:  # what has an offset of its own comes behind all places that a subgraph may look up
-        main.tensors.append(copy.copy(filler))
-        order.append(len(main.tensors) - 1)
-    reorder(main, [*order, *sorted(alone)], model.signatureDefs or ())
+        order.append(main.add_tensor(filler))
+    main.keep_tensors([*order, *sorted(alone)])
     listed = slots + [_RUNTIME_PLANS] * (len(order) - len(slots)) + [alone[t] for t in sorted(alone)]
-    for graph in model.subgraphs[1:]:
+    for graph in main.subgraphs:
         listed += slots + [_RUNTIME_PLANS] * (len(graph.tensors) - len(slots))
-    _write(model, listed)
+    main.set_offline(listed)
 
 
 def _of_graph(offsets: Mapping[Place, int], graph: int) -> dict[int, list[int]]:
@@ -129,57 +120,17 @@ def _slots(graphs: int, offsets: Mapping[Place, int]) -> list[int]:
     return sorted(most.elements())
 
 
-def drop_unused(model: Any) -> list[dict[int, int]]:
-    """Remove the tensors of a ``ModelT`` that nothing touches: each costs persistent bytes.
-
-    Returns:
-        For each subgraph the new place of every tensor that stays, by its old one.
-    """
-    moved = []
-    for index, graph in enumerate(model.subgraphs):
-        used = _used(graph)
-        reorder(graph, used, model.signatureDefs or () if index == 0 else ())
-        moved.append({old: new for new, old in enumerate(used)})
-    return moved
-
-
-def _used(graph: Any) -> list[int]:
-    used = {int(t) for op in graph.operators for t in (*op.inputs, *op.outputs) if t >= 0}
-    return sorted(used | {int(t) for t in (*graph.inputs, *graph.outputs)})
-
-
-def _order(model: Any, graph: Any, slots: Sequence[int], mine: dict[int, list[int]]) -> list[int]:
+def _order(graph: Graph, slots: Sequence[int], mine: dict[int, list[int]]) -> list[int]:
     """Return the order of a subgraph's used tensors; constants stand where it has no tensor for an offset."""
-    used = _used(graph)
-    fillers = [t for t in used if _is_constant(model, graph.tensors[t])]
+    used = sorted(graph.used())
+    fillers = [t for t in used if graph.is_constant(t)]
     template, order = fillers[0], []
     for offset in slots:
         if mine.get(offset):
             order.append(mine[offset].pop(0))
             continue
         if not fillers:
-            graph.tensors.append(copy.copy(graph.tensors[template]))
-            fillers.append(len(graph.tensors) - 1)
+            fillers.append(graph.add_tensor(graph.tensors[template]))
         order.append(fillers.pop(0))
     left = [t for t in used if t not in order]
-    return order + sorted(left, key=lambda t: _is_constant(model, graph.tensors[t]))
-
-
-def _is_constant(model: Any, tensor: Any) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
-
-
-def _write(model: Any, offsets: Sequence[int]) -> None:
-    """Put a list of offsets into the metadata, in place of one that is there: version, subgraph, count, offsets."""
-    fb = schema()
-    data = np.frombuffer(np.array([1, 0, len(offsets), *offsets], np.int32).tobytes(), np.uint8)
-    for entry in model.metadata or ():
-        if entry.name == OFFLINE.encode():
-            model.buffers[entry.buffer].data = data
-            return
-    buffer, entry = fb.BufferT(), fb.MetadataT()
-    buffer.data = data
-    model.buffers.append(buffer)
-    entry.name, entry.buffer = OFFLINE.encode(), len(model.buffers) - 1
-    model.metadata = [*(model.metadata or ()), entry]
+    return order + sorted(left, key=graph.is_constant)

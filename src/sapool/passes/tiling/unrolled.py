@@ -8,49 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from sapool.base.tflm_limits import MOST_JOINED
 from sapool.passes.tiling.body import Grid, TiledStage, copy_operator
-from sapool.passes.tiling.local_operators import shape_of
-from sapool.passes.tiling.shared import drop_unused
-from sapool.tflite.building import add_constant, add_tensor, operator
-from sapool.tflite.file import is_constant
+from sapool.tflite import Graph, Operator
+from sapool.tflite.edit import make_operator
 
 _HEIGHT, _WIDTH = 1, 2
 
 
-def run_unrolled(model: Any, grids: Sequence[Grid]) -> None:
-    """Rewrite a ``ModelT`` so that segments run tile by tile, each tile with operators of its own.
+def run_unrolled(main: Graph, grids: Sequence[Grid]) -> None:
+    """Rewrite a main graph so that segments run tile by tile, each tile with operators of its own.
 
     Args:
-        model: the file, changed in place; one main graph.
-        grids: the segments of its main graph and their tiles, in execution order; they share no operator.
+        main: changed in place; without control flow.
+        grids: the segments and their tiles, in execution order; they share no operator.
     """
-    main = model.subgraphs[0]
     for grid in reversed(grids):  # from the back, so that the places of the operators before stay what they were
-        copies = _Copies(model, grid)
-        made = list(copies.all_tiles())
-        main.operators = [*main.operators[: grid.segment.first], *made, *main.operators[grid.segment.last + 1 :]]
-    drop_unused(model)
+        made = list(_Copies(main, grid).all_tiles())
+        main.set_operators([*main.operators[: grid.segment.first], *made, *main.operators[grid.segment.last + 1 :]])
+    main.drop_unused()
 
 
 @dataclass
 class _Copies:
     """The operators that take a segment's place, while they are made."""
 
-    model: Any
+    graph: Graph
     grid: Grid
     numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
 
-    @property
-    def graph(self) -> Any:
-        """The main graph."""
-        return self.model.subgraphs[0]
-
-    def all_tiles(self) -> Iterator[Any]:
+    def all_tiles(self) -> Iterator[Operator]:
         """Yield the operators of every tile, each row of tiles joined as soon as it is whole."""
         bands: dict[int, list[int]] = {output: [] for output in self.grid.segment.outputs}
         for row in range(self.grid.rows):
@@ -63,16 +51,16 @@ class _Copies:
         for output, found in bands.items():
             yield from self._joined(found, _HEIGHT, output, output)
 
-    def _one_tile(self, row: int, column: int, pieces: dict[int, list[int]]) -> Iterator[Any]:
+    def _one_tile(self, row: int, column: int, pieces: dict[int, list[int]]) -> Iterator[Operator]:
         tile, source = row * self.grid.columns + column, self.grid.segment.source
         begin = self.grid.stages[0].begins()[tile]
-        places = {t: t for t in range(len(self.graph.tensors)) if is_constant(self.model, t)}
+        places = {t: t for t in range(len(self.graph.tensors)) if self.graph.is_constant(t)}
         for i, stage in enumerate(self.grid.stages):
             window = stage.shape(stage.stage.source, self._full(stage.stage.source))
             yield from self._slice(source, begin, window)
             places[stage.stage.source] = self.sliced
             for one in stage.stage.operators:
-                yield copy_operator(self.model, self.graph, self.graph.operators[one.place], places, stage)
+                yield copy_operator(self.graph, self.graph, self.graph.operators[one.place], places, stage)
                 if one.made in pieces:
                     yield from self._piece(stage, one.made, places[one.made], row, column)
                     pieces[one.made].append(self.sliced)
@@ -81,7 +69,7 @@ class _Copies:
                 source = places[following]
                 begin = stage.read_begins(stage.stage.outputs.index(following))[tile]
 
-    def _piece(self, stage: TiledStage, output: int, made: int, row: int, column: int) -> Iterator[Any]:
+    def _piece(self, stage: TiledStage, output: int, made: int, row: int, column: int) -> Iterator[Operator]:
         """Slice out of a tile what the tiles before it have not made yet."""
         which = stage.stage.outputs.index(output)
         tracks, parts = stage.stage.tracks[output], stage.parts[which]
@@ -94,16 +82,15 @@ class _Copies:
             shape[axis + 1] = part.places[tile] + part.length - done
         yield from self._slice(made, begin, shape)
 
-    def _slice(self, tensor: int, begin: Sequence[int], shape: Sequence[int]) -> Iterator[Any]:
+    def _slice(self, tensor: int, begin: Sequence[int], shape: Sequence[int]) -> Iterator[Operator]:
         """Yield a SLICE unless it would be the whole tensor; ``sliced`` is what it makes."""
         self.sliced = tensor
-        if tuple(shape) != shape_of(self.graph.tensors[tensor]):
-            like = self.graph.tensors[tensor]
-            self.sliced = add_tensor(self.graph, shape, "slice", like=like)
+        if tuple(shape) != self._full(tensor):
+            self.sliced = self.graph.add_like(tensor, shape, "slice")
             inputs = [tensor, self._number(begin), self._number(shape)]
-            yield operator(self.model, "SLICE", inputs, [self.sliced], version=2)
+            yield make_operator("SLICE", inputs, [self.sliced], version=2)
 
-    def _joined(self, pieces: list[int], axis: int, output: int, into: int | None) -> Iterator[Any]:
+    def _joined(self, pieces: list[int], axis: int, output: int, into: int | None) -> Iterator[Operator]:
         """Yield the CONCATENATIONs, nested where there are many; the last entry of ``pieces`` is then the whole."""
         level = pieces
         while len(level) > 1 or (into is not None and level[0] != into):
@@ -115,19 +102,19 @@ class _Copies:
                 if len(group) == 1 and not last:
                     level[-1] = group[0]
                     continue
-                yield operator(self.model, "CONCATENATION", group, level[-1:], version=2, axis=axis)
+                yield make_operator("CONCATENATION", group, level[-1:], version=2, axis=axis)
         pieces.append(level[0])
 
     def _room(self, group: Sequence[int], axis: int, output: int) -> int:
-        shape = list(shape_of(self.graph.tensors[group[0]]))
-        shape[axis] = sum(shape_of(self.graph.tensors[t])[axis] for t in group)
-        return add_tensor(self.graph, shape, "joined", like=self.graph.tensors[output])
+        shape = list(self._full(group[0]))
+        shape[axis] = sum(self._full(t)[axis] for t in group)
+        return self.graph.add_like(output, shape, "joined")
 
     def _full(self, tensor: int) -> tuple[int, ...]:
-        return shape_of(self.graph.tensors[tensor])
+        return self.graph.tensors[tensor].shape
 
     def _number(self, values: Sequence[int]) -> int:
-        key = tuple(int(v) for v in values)
+        key = tuple(values)
         if key not in self.numbers:
-            self.numbers[key] = add_constant(self.model, self.graph, np.array(key, np.int32), "numbers")
+            self.numbers[key] = self.graph.add_integers(key, "numbers")
         return self.numbers[key]

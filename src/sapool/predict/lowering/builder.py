@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from sapool.memory import ArenaGraph, ArenaOperator, ArenaTensor
+import numpy as np
+from numpy.typing import NDArray
+
+from sapool.tflite import BYTES_OF, Constant, Graph, Operator, Options, Quantization, Tensor
+from sapool.tflite.options import OptionValue
 
 Shape = tuple[int, ...]
 
@@ -30,16 +35,16 @@ class Draft:
     kind: str
     inputs: list[int]
     outputs: list[int]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, OptionValue] = field(default_factory=dict)
     module: str = ""
 
 
 class Builder:
-    """Gathers an :class:`~sapool.memory.ArenaGraph`."""
+    """Gathers a :class:`~sapool.tflite.Graph`, whose constants have sizes but no numbers of sense."""
 
     def __init__(self, fold_padding: bool = True) -> None:
         self.fold_padding = fold_padding
-        self.tensors: list[ArenaTensor] = []
+        self.tensors: list[Tensor] = []
         self.operators: list[Draft] = []
         self.module = ""
         self.inputs: list[int] = []
@@ -55,7 +60,7 @@ class Builder:
 
     def _value(self, shape: Shape, last: bool, dtype: str = "int8") -> Value:
         held = _channel_last(shape) if last else shape
-        self.tensors.append(ArenaTensor(self.module, held, dtype))
+        self.tensors.append(Tensor(self.module, held, dtype, _PLAIN))
         return Value(len(self.tensors) - 1, shape, last)
 
     def constant(
@@ -67,12 +72,21 @@ class Builder:
         numbers: Sequence[int] = (),
         zeros: tuple[int, int] = (0, 0),
     ) -> int:
-        """Add a constant, or find the one that has the same ``shared`` key; returns its place."""
+        """Add a constant, or find the one that has the same ``shared`` key; returns its place.
+
+        Args:
+            shape: as the runtime holds it.
+            dtype: of its values.
+            channels: how many scales it has.
+            shared: what makes it the same constant as another.
+            numbers: the whole numbers it holds, where they are known.
+            zeros: rows and columns of zeros at the end of a kernel: they reach no pixel.
+        """
         if shared is not None and shared in self._shared:
             return self._shared[shared]
-        name = f"{self.module}.constant"
-        made = ArenaTensor(name, shape, dtype, True, channels=channels, numbers=tuple(numbers), zeros=zeros)
-        self.tensors.append(made)
+        made = Constant(partial(_numbers, numbers) if numbers else partial(_ones, shape, dtype, zeros))
+        quantization = Quantization((1.0,) * channels, (0,) * channels, _axis(shape)) if channels else None
+        self.tensors.append(Tensor(f"{self.module}.constant", shape, dtype, quantization, made))
         if shared is not None:
             self._shared[shared] = len(self.tensors) - 1
         return len(self.tensors) - 1
@@ -91,7 +105,7 @@ class Builder:
         **options: Any,
     ) -> Value:
         """Add an operator with one output of ``shape`` (PyTorch's order); what constants alone make is one, too."""
-        if all(self.tensors[e.place if isinstance(e, Value) else e].constant for e in inputs):
+        if all(self.tensors[e.place if isinstance(e, Value) else e].constant is not None for e in inputs):
             return Value(self.constant(_channel_last(shape) if last else shape), shape, last)
         places = [entry.place if isinstance(entry, Value) else entry for entry in inputs]
         key = (kind, *places, shape, last, dtype, *sorted(options.items()))
@@ -114,7 +128,7 @@ class Builder:
         known = self._transposed.get((value.place, last))
         if known is None:
             _, channels, rows, columns = value.shape
-            if self.tensors[value.place].constant:
+            if self.tensors[value.place].constant is not None:
                 transposed = _channel_last(value.shape) if last else value.shape
                 known = Value(self.constant(transposed, shared=("transposed", value.place, last)), value.shape, last)
             elif channels == 1 or rows * columns == 1:
@@ -127,7 +141,7 @@ class Builder:
             self._transposed[known.place, not last] = value
         return known
 
-    def splice(self, part: ArenaGraph, inputs: Sequence[Value], shape: Shape) -> Value:
+    def splice(self, part: Graph, inputs: Sequence[Value], shape: Shape) -> Value:
         """Add a whole graph whose inputs and output are maps, channel-last."""
         places: dict[int, int] = dict(zip(part.inputs, (self.as_last(value).place for value in inputs), strict=True))
         for index, tensor in enumerate(part.tensors):
@@ -151,25 +165,63 @@ class Builder:
         self.operators = kept[::-1]
         return wanted
 
-    def finish(self, outputs: Sequence[Value]) -> ArenaGraph:
+    def finish(self, outputs: Sequence[Value]) -> Graph:
         """Return what was gathered, without what nothing needs."""
         wanted = self.prune([value.place for value in outputs])
         places = {old: new for new, old in enumerate(sorted({*self.inputs, *wanted} - {-1}))}
         places[-1] = -1
         operators = tuple(
-            ArenaOperator(
+            Operator(
                 draft.kind,
                 tuple(places[i] for i in draft.inputs),
                 tuple(places[i] for i in draft.outputs),
-                draft.options,
-                draft.module,
+                Options.of(draft.kind, **draft.options),
+                module=draft.module,
             )
             for draft in self.operators
         )
-        tensors = tuple(self.tensors[old] for old in places if old >= 0)
-        return ArenaGraph(
-            tensors, operators, tuple(places[i] for i in self.inputs), tuple(places[v.place] for v in outputs)
-        )
+        tensors = (self.tensors[old] for old in places if old >= 0)
+        return Graph(tensors, operators, (places[i] for i in self.inputs), (places[v.place] for v in outputs))
+
+
+# A computed tensor's scale is one among others until the network is calibrated.
+_PLAIN = Quantization((1.0,), (0,))
+
+
+def _axis(shape: Shape) -> int:
+    return len(shape) - 1 if shape[:1] == (1,) else 0
+
+
+def as_file(graph: Graph) -> Graph:
+    """Return a copy of what :meth:`Builder.finish` gave as if it had been exported: what rewrites files takes it.
+
+    Names end with the tensor's place (``stem.0;12``). Every constant has a scale of its own: as its numbers are not
+    known, nothing may take it for another. Whole numbers that are known, as a shape's, have no scale.
+    """
+    tensors = (_as_stored(tensor, place) for place, tensor in enumerate(graph.tensors))
+    return Graph(tensors, graph.operators, graph.inputs, graph.outputs)
+
+
+def _as_stored(tensor: Tensor, place: int) -> Tensor:
+    quantization = tensor.quantization
+    if tensor.constant is not None and quantization is not None:
+        quantization = replace(quantization, scales=(2.0 + place,) * tensor.channels)
+    return replace(tensor, name=f"{tensor.name};{place}", quantization=quantization)
+
+
+def _numbers(numbers: Sequence[int]) -> NDArray[np.int32]:
+    return np.array(numbers, np.int32)
+
+
+def _ones(shape: Shape, dtype: str, zeros: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return bytes of the size of a constant; ``zeros`` as :meth:`Builder.constant` has it."""
+    sides = (*shape, BYTES_OF[dtype])
+    made = np.ones(sides, np.uint8)
+    if max(zeros) > 0:  # a kernel: (out, rows, columns, in)
+        rows, columns = (side - count for side, count in zip(shape[1:3], zeros, strict=True))
+        made[:, rows:] = 0
+        made[:, :, columns:] = 0
+    return made
 
 
 def _channel_last(shape: Shape) -> Shape:

@@ -11,7 +11,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FUSABLE = (*_CONVOLUTIONS, "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION")
 # Their output has the scale of their input.
 _FIXED_SCALE = ("SLICE", "STRIDED_SLICE", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "PAD", "RESIZE_NEAREST_NEIGHBOR")
-_ACTIVATIONS = {"RELU": 1, "RELU6": 3}  # the schema's numbers
+_ACTIVATIONS = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}  # the schema's numbers
 
 
 def fuse(b: Builder, outputs: list[int]) -> None:
@@ -62,7 +62,7 @@ def _fold_constants(b: Builder, outputs: list[int]) -> None:
 
 def _scales_channels(b: Builder, draft: Draft) -> bool:
     other = b.tensors[draft.inputs[1]]
-    return other.constant and math.prod(other.shape) in (1, b.tensors[draft.outputs[0]].shape[-1])
+    return other.constant is not None and math.prod(other.shape) in (1, b.tensors[draft.outputs[0]].shape[-1])
 
 
 def _write_out_norms(b: Builder) -> None:
@@ -135,7 +135,7 @@ def _join_turns(b: Builder, outputs: list[int]) -> None:
     for draft in b.operators:
         source = producers.get(draft.inputs[0]) if draft.kind == "TRANSPOSE" else None
         if source is not None and source.kind == "TRANSPOSE" and uses[draft.inputs[0]] == 1:
-            first, second = (b.tensors[one.inputs[1]].numbers for one in (source, draft))
+            first, second = (b.tensors[one.inputs[1]].integers for one in (source, draft))
             source.inputs[1] = b.numbers([first[axis] for axis in second])
             _absorb(draft, source, producers)
             continue

@@ -16,11 +16,8 @@ from sapool.base.suggest import suggest
 from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers import check_pool_name
 from sapool.memory import (
-    ArenaGraph,
-    arena_graph_of,
     arena_size,
     flash_bytes_of,
-    macs_of,
 )
 from sapool.networks.recorded import read_model
 from sapool.networks.traced import InputSize, Network, as_input_size
@@ -28,9 +25,10 @@ from sapool.networks.tracer import ShapeDecisionError
 from sapool.passes import FILE_PASSES, apply_file_passes
 from sapool.planning.placement import PLACEMENTS
 from sapool.planning.plan import Stride, supported_sites
+from sapool.predict.lowering.builder import as_file
 from sapool.predict.search.predictor import Predictor
 from sapool.predict.search.space import AXES, Choice, Space, stride_choices
-from sapool.tflite.skeleton import skeleton_of
+from sapool.tflite import Graph, macs_of
 
 # A plan that needs more than so many budgets as converted is not looked at again: tiles save no more.
 _MOST_OVER = 3
@@ -297,10 +295,10 @@ class _Search:
         tiled = ram is not None and c.tail_bytes < ram < c.arena_bytes <= _MOST_OVER * ram
         return tiled and replace(self.budget, ram_bytes=None).fits(c)
 
-    def _exported(self, choice: Choice, plan: PoolingPlan) -> ArenaGraph:
-        file = skeleton_of(self._predictors[choice.size].graph(plan))
+    def _exported(self, choice: Choice, plan: PoolingPlan) -> Graph:
+        file = as_file(self._predictors[choice.size].graph(plan))
         apply_file_passes(file, tuple(FILE_PASSES))
-        return arena_graph_of(file)
+        return file
 
     def predict(self, choice: Choice) -> PlanCandidate | None:
         """Return a choice's plan and what it needs, or None where it is impossible."""
@@ -331,7 +329,7 @@ class _Search:
             for site, stride in zip(sites, choice.strides, strict=True)
         ]
 
-    def _candidate(self, choice: Choice, plan: PoolingPlan, graph: ArenaGraph) -> PlanCandidate:
+    def _candidate(self, choice: Choice, plan: PoolingPlan, graph: Graph) -> PlanCandidate:
         size, flash = arena_size(graph), flash_bytes_of(graph)
         counted = [(operator.module, macs_of(graph, operator)) for operator in graph.operators]
         macs = sum(count for _, count in counted)

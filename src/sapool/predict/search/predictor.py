@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from sapool.base.records import DownsamplingSite, PoolingPlan, SitePlan
-from sapool.memory import ArenaGraph, MemoryProfile, profile_graph
+from sapool.memory import MemoryProfile, profile_graph
 from sapool.networks.operators import Operator, read_operator
 from sapool.networks.traced import InputSize, Network, TracedModel, as_input_size, trace
 from sapool.planning.placement import Place, operator_nodes, places_of
@@ -16,6 +16,7 @@ from sapool.planning.plan import Stride, plan_sites, planned_pool
 from sapool.planning.sites import find_sites
 from sapool.predict.lowering import Changes, lower
 from sapool.predict.pool_forms import deploy_pool
+from sapool.tflite import Graph
 
 
 class Predictor:
@@ -49,7 +50,7 @@ class Predictor:
         """
         return plan_sites(self.traced, self.sites, self.size, pool, strides, placement, kwargs, self._places_of)
 
-    def graph(self, plan: PoolingPlan) -> ArenaGraph:
+    def graph(self, plan: PoolingPlan) -> Graph:
         """Return the operators that the re-planned network would be exported as.
 
         Raises:
