@@ -26,8 +26,9 @@ def bounded_groups(model: nn.Module, name_of: Callable[[nn.Module], str]) -> Ite
             if len(idxs) > most or max((int(index.idx) for index in idxs), default=0) >= most:
                 passed = [self[place].dep.target.module for place in reversed(range(len(self)))]
                 names = (name_of(module) for module in passed if isinstance(module, nn.Module))
+                last = next(filter(None, names), "its input")
                 raise ValueError(
-                    f"torch-pruning can't follow {type(model).__name__} behind {next(filter(None, names), 'its input')}: it finds more channels "
+                    f"torch-pruning can't follow {type(model).__name__} behind {last}: it finds more channels "
                     "there than any layer has (maps laid out as rows, as in global-context blocks); prune the network "
                     "without that block, or write it with layers of torch.nn"
                 )
