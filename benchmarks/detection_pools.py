@@ -16,8 +16,8 @@ import torch
 from sapool.base.environment import describe_environment
 from sapool.cli.console import Terminal
 from sapool.detection import read_detection_recipe
+from sapool.report.detectors import markdown
 from sapool.workflows.compare import DetectCompareConfig, compare_detectors
-from sapool.workflows.compare.detector_result import markdown
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "detection-pools"

@@ -20,7 +20,8 @@ PUBLIC = {
     "optimize_tflite", "profile_memory", "search_plans", "CompareConfig", "Comparison", "compare", "DetectionRecord",
     "evaluate_results", "load_boxes", "make_detector", "plan_backbone", "PruneRecord", "Pruned", "load_pruned",
     "prune_channels", "save_pruned", "Tuned", "TuneRecord", "prune_and_tune", "DataSplits", "Hardware", "read_recipe",
-    "ArenaSize", "Budget", "Needs", "BuildError", "CProfile", "CProgram", "EmulationRecord", "build_c", "emulate",
+    "ArenaSize", "Budget", "Needs", "FolderConflictError", "OpenedRun", "open_run", "prune_run", "train_run",
+    "BuildError", "CProfile", "CProgram", "EmulationRecord", "build_c", "emulate",
     "profile_c", "read_program",
 }  # fmt: skip
 

@@ -15,9 +15,9 @@ import sapool
 from sapool.base.budget import Budget
 from sapool.base.records import ArenaRecord, PoolingPlan, SilentReporter
 from sapool.predict.search import first_fitting_plan, search_plans
+from sapool.report.detectors import row_of
 from sapool.training import TrainConfig
 from sapool.workflows.compare.config import CompareConfig, Variant
-from sapool.workflows.compare.detector_result import row_of
 from sapool.workflows.compare.planning import Planned, plan_variant
 from sapool.workflows.running import Task, write_record
 from tests.cli.commands import run

@@ -12,8 +12,8 @@ import definitions
 import front
 import savings
 
+from sapool.report.tables import show_estimate
 from sapool.workflows.compare import estimate
-from sapool.workflows.compare.tables import show_estimate
 
 HERE = Path(__file__).parent
 PAGE, RECORDS = HERE / "README.md", HERE / "records"

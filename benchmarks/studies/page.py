@@ -14,8 +14,8 @@ from typing import Any
 import definitions
 import records
 
+from sapool.report.tables import show_difference, show_estimate, show_p
 from sapool.workflows.compare import Estimate, compare_paired, estimate
-from sapool.workflows.compare.tables import show_difference, show_estimate, show_p
 
 PAGE = Path(__file__).parent / "README.md"
 Row = dict[str, Any]

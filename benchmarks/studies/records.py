@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def pack(runs: dict[str, RunRecord]) -> str:
     shared: dict[str, Any] = {}
     lines = []
     for place, record in sorted(runs.items()):
-        data = json.loads(record_to_json(record))
+        data = json.loads(json.dumps(asdict(record)))  # without sums: they follow from what is kept
         for name in SHARED:
             value = data.pop(name)
             key = fingerprint(value)

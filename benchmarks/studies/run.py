@@ -18,7 +18,7 @@ import torch
 
 from sapool.cli.console import Terminal
 from sapool.workflows.compare import CompareConfig, Comparison, compare
-from sapool.workflows.running import claim_folder
+from sapool.workflows.folder import COMPARE, RunFolder
 
 RUNS = Path("runs") / "studies"
 OURS = "self_attentive"
@@ -45,7 +45,7 @@ def run(name: str, seeds: int, final_seeds: int) -> None:
     study = definitions.STUDIES[name]
     folder = RUNS / study.folder
     # Before anything else is in it.
-    claim_folder(folder, replace(study.config, seeds=seeds).base(), "sapool compare")
+    RunFolder(folder, COMPARE).claim(replace(study.config, seeds=seeds).base())
     records.restore(study.folder, folder)
     for other in definitions.larger_budgets(study):
         records.borrow(RUNS / other.folder, folder, study.config.ram_bytes)

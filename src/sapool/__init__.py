@@ -96,6 +96,11 @@ if TYPE_CHECKING:
     from sapool.workflows.fit import FitConfig as FitConfig
     from sapool.workflows.fit import FitSummary as FitSummary
     from sapool.workflows.fit import fit as fit
+    from sapool.workflows.folder import FolderConflictError as FolderConflictError
+    from sapool.workflows.opened import OpenedRun as OpenedRun
+    from sapool.workflows.opened import open_run as open_run
+    from sapool.workflows.prune import prune_run as prune_run
+    from sapool.workflows.train import train_run as train_run
 
 _HOMES = {
     "sapool.base.arena": ("ArenaSize",),
@@ -128,6 +133,10 @@ _HOMES = {
     "sapool.firmware.program": ("BuildError", "CProfile", "CProgram", "emulate", "read_program"),
     "sapool.firmware.emulate": ("EmulationRecord",),
     "sapool.workflows.fit": ("FitConfig", "FitSummary", "fit"),
+    "sapool.workflows.folder": ("FolderConflictError",),
+    "sapool.workflows.opened": ("OpenedRun", "open_run"),
+    "sapool.workflows.prune": ("prune_run",),
+    "sapool.workflows.train": ("train_run",),
     "sapool.networks.traced": ("FallbackWarning",),
     "sapool.layers": (
         "POOLS",
@@ -176,6 +185,8 @@ _EXTRA_OF = {
     "sapool.workflows.compare": "train,deploy,search",
     "sapool.detection": "detect",
     "sapool.workflows.fit": "train,deploy",
+    "sapool.workflows.prune": "train,prune",
+    "sapool.workflows.train": "train",
     "sapool.pruning": "prune",
     "sapool.pruning.tuning": "train,prune",
 }

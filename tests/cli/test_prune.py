@@ -17,7 +17,7 @@ from sapool.predict.profile import profile_memory
 from sapool.pruning import load_pruned
 from sapool.training import load_data
 from sapool.training.classification import evaluate
-from sapool.workflows.run_folder import read_run
+from sapool.workflows.opened import read_run
 from tests.cli.commands import run
 
 TRAIN = "train --model sapool:tiny_025 --input-size 32 --pool avg --epochs 2 --train-images 128 --no-tensorboard"
@@ -119,7 +119,7 @@ def test_fine_tuning_needs_a_run(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     shutil.copy(__file__, tmp_path / "record.json")
-    with pytest.raises(ValueError, match="holds no finished run"):
+    with pytest.raises(ValueError, match=r"record\.json is damaged"):
         CliRunner().invoke(app, f"prune {tmp_path} --ratio 0.5 --out {tmp_path / 'x'}".split(), catch_exceptions=False)
 
 

@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from sapool.cli import app
-from sapool.workflows.run_folder import read_run
+from sapool.workflows.opened import read_run
 
 QUICK = ["--input-size", "24", "--train-images", "100", "--batch-size", "20", "--no-tensorboard"]
 
@@ -90,7 +90,7 @@ def test_it_teaches_another(finished: Path, tmp_path: Path) -> None:
         (["--plan", "x.json"], "x.json: no such file"),
         (["--data", "scatered-digits"], "did you mean scattered-digits?"),
         (["--augment", "flop"], "unknown augmentation 'flop': did you mean flip?"),
-        (["--teacher", "nowhere"], "nowhere holds no finished run of sapool train"),
+        (["--teacher", "nowhere"], "nowhere holds no finished run"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (
             ["--model", "torchvision:alexnet"],

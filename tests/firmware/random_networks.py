@@ -215,6 +215,80 @@ class Maker:
         self.add("BATCH_MATMUL", (weights, turned), (out,), "BatchMatMulOptions", adjX=False, adjY=True)
         return out
 
+    def rarer(self, given: int, kind: str) -> int:
+        """Add one of the operators that small networks seldom have."""
+        _, height, width, depth = self.shape(given)
+        held = self.graph.tensors[given].quantization
+        if kind in ("MINIMUM", "MAXIMUM"):
+            other = self.constant(self.rng.integers(-128, 128, (depth,)).astype(np.int8), held)
+            out = self.tensor(self.shape(given), held)
+            self.add(kind, (given, other), (out,), "MaximumMinimumOptions")
+            return out
+        if kind == "PRELU":
+            slopes = self.constant(self.rng.integers(-128, 128, (1, 1, depth)).astype(np.int8), self.quantization())
+            out = self.tensor(self.shape(given))
+            self.add(kind, (given, slopes), (out,))
+            return out
+        if kind == "RESIZE_BILINEAR":
+            rows, columns = self.number(1, 2 * height), self.number(1, 2 * width)
+            out = self.tensor((1, rows, columns, depth), held)
+            size = self.constant(np.array([rows, columns], np.int32))
+            half = bool(self.rng.integers(2))
+            self.add(kind, (given, size), (out,), "ResizeBilinearOptions", halfPixelCenters=half)
+            return out
+        if kind == "TRANSPOSE_CONV":
+            return self.transposed(given)
+        if kind == "DIV":
+            values = self.rng.integers(1, 100, (depth,)).astype(np.int8)
+            other = self.constant(values, Quantization((self.quantization().scales[0],), (0,)))
+            out = self.tensor(self.shape(given), self.quantization(5))
+            self.add(kind, (given, other), (out,), "DivOptions")
+            return out
+        return self.unary(given, kind)
+
+    def transposed(self, given: int) -> int:
+        """Add TRANSPOSE_CONV."""
+        _, height, width, depth = self.shape(given)
+        kernel, stride, same = self.number(1, 4), self.number(1, 3), bool(self.rng.integers(2))
+        rows, columns = (n * stride if same else (n - 1) * stride + kernel for n in (height, width))
+        count = self.number(1, 6)
+        out = self.tensor((1, rows, columns, count))
+        scale = self._weight_scale(given, out, kernel * kernel * depth)
+        weight = self.weights((count, kernel, kernel, depth), 0, scale)
+        size = self.constant(np.array([1, rows, columns, count], np.int32))
+        inputs = (size, weight, given, self.bias(count, kernel * kernel * depth))
+        how = {"padding": int(not same), "strideH": stride, "strideW": stride}
+        self.add("TRANSPOSE_CONV", inputs, (out,), "TransposeConvOptions", **how)
+        return out
+
+    def moved(self, given: int, kind: str) -> int:
+        """Add an operator that only moves values."""
+        _, height, width, depth = self.shape(given)
+        held = self.graph.tensors[given].quantization
+        if kind == "SPLIT" and width % 2 == 0:
+            halves = [self.tensor((1, height, width // 2, depth), held) for _ in range(2)]
+            self.add(kind, (self.constant(np.array(2, np.int32)), given), halves, "SplitOptions", numSplits=2)
+            return self.concatenate(halves, axis=int(self.rng.choice([1, 2, 3])))
+        if kind == "STRIDED_SLICE" and min(height, width) > 3:
+            begin, step = (0, self.number(0, 1), self.number(0, 2), 0), (1, self.number(1, 2), self.number(1, 2), 1)
+            sides = [len(range(b, n, s)) for b, n, s in zip(begin, (1, height, width, depth), step, strict=True)]
+            numbers = [self.constant(np.array(one, np.int32)) for one in (begin, (1, height, width, depth), step)]
+            out = self.tensor(sides, held)
+            self.add(kind, (given, *numbers), (out,), "StridedSliceOptions")
+            return out
+        if kind == "SPACE_TO_DEPTH" and height % 2 == 0 and width % 2 == 0:
+            out = self.tensor((1, height // 2, width // 2, depth * 4), held)
+            self.add(kind, (given,), (out,), "SpaceToDepthOptions", blockSize=2)
+            return out
+        if kind == "DEPTH_TO_SPACE" and depth % 4 == 0:
+            out = self.tensor((1, height * 2, width * 2, depth // 4), held)
+            self.add(kind, (given,), (out,), "DepthToSpaceOptions", blockSize=2)
+            return out
+        order = [0, *self.rng.permutation([1, 2, 3]).tolist()]
+        out = self.tensor([self.shape(given)[n] for n in order], held)
+        self.add("TRANSPOSE", (given, self.constant(np.array(order, np.int32))), (out,), "TransposeOptions")
+        return out
+
     def head(self, given: int) -> int:
         """Add MEAN and a classifier; or the classifier on the whole map."""
         _, height, width, depth = self.shape(given)
@@ -301,6 +375,18 @@ def _pad(make: Maker, now: int) -> int:
     return make.pad(now)
 
 
+def _rarer(make: Maker, now: int) -> int:
+    if make.shape(now)[1] * make.shape(now)[2] > 120:
+        return make.conv(now)
+    kinds = ["MINIMUM", "MAXIMUM", "PRELU", "RESIZE_BILINEAR", "TRANSPOSE_CONV", "DIV", "HARD_SWISH", "QUANTIZE"]
+    return make.rarer(now, str(make.rng.choice(kinds)))
+
+
+def _moved(make: Maker, now: int) -> int:
+    kinds = ["SPLIT", "STRIDED_SLICE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "TRANSPOSE"]
+    return make.moved(now, str(make.rng.choice(kinds)))
+
+
 def _depthwise(make: Maker, now: int) -> int:
     return make.depthwise(now)
 
@@ -322,4 +408,7 @@ _WAYS = (
     _depthwise,
     _conv,
     _conv,
+    _rarer,
+    _rarer,
+    _moved,
 )

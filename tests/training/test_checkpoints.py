@@ -62,11 +62,52 @@ def test_other_data_is_refused(finished: tuple[Path, TrainRecord]) -> None:
 def test_a_damaged_one_is_named(content: bytes, finished: tuple[Path, TrainRecord]) -> None:
     folder, _ = finished
     (folder / "checkpoints" / "last.ckpt").write_bytes(content)
+    (folder / "checkpoints" / "before.ckpt").unlink()
     with pytest.raises(
         CheckpointError, match=r"last\.ckpt is damaged or no checkpoint .*: remove .*checkpoints"
     ) as told:
         train(network(), blobs(), CONFIG, folder)
     assert "\n" not in str(told.value)
+
+
+class Listener(SilentReporter):
+    """Remembers the stages."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_truncated_last_one_is_named_and_training_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    expected = train(network(), blobs(), EVERYTHING, tmp_path)
+    weights = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    last, before = tmp_path / "checkpoints" / "last.ckpt", tmp_path / "checkpoints" / "before.ckpt"
+    assert read_checkpoint(before)["epoch"] + 1 == read_checkpoint(last)["epoch"] == EVERYTHING.epochs - 1
+    last.write_bytes(last.read_bytes()[:-100])
+    listener, model = Listener(), network()
+    found = train(model, blobs(), EVERYTHING, tmp_path, reporter=listener)
+    assert (found.val_accuracy, found.best_epoch) == (expected.val_accuracy, expected.best_epoch)
+    (said,) = listener.said
+    assert said.startswith(f"{last} is damaged or no checkpoint (")
+    assert said.endswith(f"); training goes on from the one before it, behind epoch {EVERYTHING.epochs - 1}")
+    again = read_checkpoint(last)["state_dict"]
+    assert all(torch.equal(again[name], weight) for name, weight in weights.items())
+
+
+def test_the_last_one_is_there_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last, real = tmp_path / "last.ckpt", Path.write_bytes
+    writer = AtomicCheckpoints()
+    writer.save_checkpoint({"state_dict": {}, "epoch": 0}, last)
+
+    def look(path: Path, data: bytes) -> int:
+        assert read_checkpoint(last)["epoch"] == 0
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", look)
+    writer.save_checkpoint({"state_dict": {}, "epoch": 1}, last)
+    assert [read_checkpoint(tmp_path / name)["epoch"] for name in ("before.ckpt", "last.ckpt")] == [0, 1]
 
 
 def test_the_advice_about_a_damaged_best_one_helps(finished: tuple[Path, TrainRecord]) -> None:

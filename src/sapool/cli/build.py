@@ -100,7 +100,7 @@ def _subject(
     from sapool.export import randomize_norms
     from sapool.networks.load import load_model
     from sapool.training import load_data
-    from sapool.workflows.run_folder import read_run
+    from sapool.workflows.opened import read_run
 
     if Path(model).is_dir():
         run = read_run(Path(model))

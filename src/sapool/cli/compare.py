@@ -236,7 +236,7 @@ def _compare(config: CompareConfig, out: Path | None, storage: str | None, as_js
 
 
 def _show(found: Comparison) -> None:
-    from sapool.workflows.compare.tables import HEADINGS, LEFT, TITLES, cells, explanation, remarks
+    from sapool.report.tables import HEADINGS, LEFT, TITLES, cells, explanation, remarks
 
     for name, rows in found.tables.items():
         _print(TITLES[name], HEADINGS, [cells(row) for row in rows], LEFT)

@@ -283,7 +283,7 @@ def compare(
 
 
 def _show_comparison(found: DetectorComparison) -> None:
-    from sapool.workflows.compare.detector_result import EXPLANATION, HEADINGS, cells
+    from sapool.report.detectors import EXPLANATION, HEADINGS, cells
 
     table = Table(title=found.folder)
     for name in HEADINGS:

@@ -173,10 +173,10 @@ def _other_formats(network: nn.Module, input_size: int, onnx: Path | None, pte: 
 
 def _subject(
     model: str, data: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None
-) -> tuple[nn.Module, list[Tensor], int]:
+) -> tuple[nn.Module, list[Tensor], Any]:
     """Return the network, what to calibrate it with, and its input size: a run's folder knows all three."""
     from sapool.training import load_data
-    from sapool.workflows.run_folder import read_run
+    from sapool.workflows.opened import read_run
 
     if not Path(model).is_dir():
         calibration = list(load_data(data, input_size).calibration())
@@ -184,7 +184,7 @@ def _subject(
     if plan is not None or weights is not None:
         raise ValueError(f"{model} is a run's folder and has its own plan and weights: leave --plan and --weights out")
     run = read_run(Path(model))
-    return run.network(), list(run.data().calibration()), int(run.config["input_size"])
+    return run.network(), list(run.data().calibration()), run.input_size
 
 
 def _network(model: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None) -> nn.Module:

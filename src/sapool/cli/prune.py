@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.base.arena import as_plain
 from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
     AsJson,
@@ -23,16 +22,10 @@ from sapool.cli.console import (
     read_plan,
     resumable,
 )
-from sapool.workflows.prune_run import PruneRequest, prune_run, untrained_config, write_network
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sapool.base.records import PoolingPlan
     from sapool.pruning import PruneRecord
-    from sapool.pruning.importance import Batches
-
-_PLAN, _WEIGHTS = "plan.json", "weights.safetensors"
 
 
 def prune(
@@ -101,94 +94,57 @@ def prune(
         if any(option is not None for option in (plan, weights, pool, strides)):
             said = "leave --plan, --pool, --strides and --weights out"
             raise ValueError(f"{model} is a run's folder and has its own plan and weights: {said}")
-        _prune_run(PruneRequest(model, asked, steps, epochs, learning_rate, teacher), out, as_json)
+        tuning: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "teacher": teacher}
+        _prune_run(model, out, asked, {"steps": steps, **tuning}, as_json)
         return
     if epochs or teacher or learning_rate is not None:
         raise ValueError(f"--epochs, --learning-rate and --teacher go with a folder of sapool train, {model} is none")
-    if out.exists() and any(out.iterdir()) and not force:
-        raise ValueError(f"{out} is not empty; choose another --out or say --force")
-    network, planned = _network(model, num_classes, input_size, plan, (pool, strides), weights)
-    record = _prune_named(network, input_size, out, asked | {"iterative_steps": steps}, data)
-    known = {"num_classes": num_classes, "classes": []}
-    config = untrained_config(model, data, input_size, planned)
-    write_network(out, planned, {"config": config, "prune": as_plain(record), "data": known})
+    if plan is not None and (pool is not None or strides is not None):
+        raise ValueError("--plan excludes --pool and --strides: the plan has them")
+    if weights is None:
+        messages.print("no --weights: the network is untrained, its channels' importances are chance")
+    planned = _plan(model, num_classes, input_size, plan, (pool, strides))
+    wanted = (model, num_classes, input_size, planned, weights, data, asked | {"iterative_steps": steps})
+    _prune_named(wanted, out, force, as_json)
+
+
+def _prune_named(wanted: tuple[Any, ...], out: Path, force: bool, as_json: bool) -> None:
+    from sapool.pruning import PruneRecord
+    from sapool.workflows.prune import NamedRequest, prune_named
+
+    held = prune_named(NamedRequest(*wanted), out, force=force, reporter=Terminal()).record["prune"]
     if as_json:
-        sys.stdout.write(json.dumps(as_plain(record), indent=2) + "\n")
+        sys.stdout.write(json.dumps(held, indent=2) + "\n")
     else:
-        _show(record, model)
+        _show(PruneRecord.from_json(json.dumps(held)), wanted[0])
         messages.print(f"written to {out}; fine-tune it before it is used")
 
 
-def _prune_named(network: nn.Module, input_size: int, out: Path, asked: dict[str, Any], data: str) -> PruneRecord:
-    from sapool.pruning import prune_channels, save_pruned
-
-    batches = _batches(data, input_size) if asked["importance"] == "taylor" else None
-    pruned = prune_channels(network, input_size, **asked, data=batches, reporter=Terminal())
-    save_pruned(pruned, network, out)
-    return pruned.record
-
-
-def _prune_run(request: PruneRequest, out: Path, as_json: bool) -> None:
+def _prune_run(model: str, out: Path, asked: dict[str, Any], tuning: dict[str, Any], as_json: bool) -> None:
     from sapool.pruning import PruneRecord
+    from sapool.workflows.prune import prune_run
 
     with resumable():
-        record = prune_run(request, out, Terminal())
+        record = prune_run(model, out, **tuning, reporter=Terminal(), **asked).record
     if as_json:
         sys.stdout.write(json.dumps(record, indent=2) + "\n")
         return
-    _show(PruneRecord.from_json(json.dumps(record["prune"])), request.run)
+    _show(PruneRecord.from_json(json.dumps(record["prune"])), model)
     _show_tuning(record["tuning"])
     sys.stdout.write(f"go on with: sapool export {out} --out model.tflite\n")
 
 
-def _network(
-    model: str,
-    num_classes: int,
-    input_size: int,
-    plan: Path | None,
-    choice: tuple[str | None, str | None],
-    weights: Path | None,
-) -> tuple[nn.Module, PoolingPlan | None]:
-    """Load a network with its plan and weights; returns it and the plan."""
-    from sapool.networks.load import load_model
-    from sapool.predict.search import replan
-    from sapool.training import load_weights
-
-    if plan is not None and any(choice):
-        raise ValueError("--plan excludes --pool and --strides: the plan has them")
-    if weights is not None and weights.is_dir():
-        if plan is None and not any(choice) and (weights / _PLAN).is_file():
-            plan = weights / _PLAN
-        weights = weights / _WEIGHTS
-    network = load_model(model, num_classes)
-    planned = _plan(network, input_size, plan, choice)
-    if planned is not None:
-        network = replan(network, planned)
-    if weights is None:
-        messages.print("no --weights: the network is untrained, its channels' importances are chance")
-    else:
-        load_weights(network, weights)
-    return network.eval(), planned
-
-
 def _plan(
-    network: nn.Module, input_size: int, plan: Path | None, choice: tuple[str | None, str | None]
+    model: str, num_classes: int, input_size: int, plan: Path | None, choice: tuple[str | None, str | None]
 ) -> PoolingPlan | None:
     from sapool.cli.plan_table import parse_strides
+    from sapool.networks.load import load_model
     from sapool.planning.plan import make_plan
 
     if any(choice):
+        network = load_model(model, num_classes)
         return make_plan(network, input_size, choice[0] or "self_attentive", parse_strides(choice[1]))
-    if plan is None:
-        return None
-    return read_plan(plan, input_size)
-
-
-def _batches(data: str, input_size: int) -> Batches:
-    from sapool.pruning.tuning import labelled_batches
-    from sapool.training import load_data
-
-    return labelled_batches(load_data(data, input_size))
+    return None if plan is None else read_plan(plan, input_size)
 
 
 def _show(record: PruneRecord, model: str) -> None:

@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from sapool.cli.console import AsJson, InputSize, Terminal, check_folder, names_in, print_table, read_plan, resumable
-from sapool.workflows.run_folder import PLAN, RECORD, WEIGHTS, planned_model, read_run
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from sapool.base.records import PoolingPlan, Reporter
-    from sapool.training import DataSplits, Hardware, TrainConfig
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What determines the result of one ``sapool train``: what its folder's ``config.json`` holds."""
-
-    model: str
-    data: str
-    input_size: int
-    plan: PoolingPlan | None
-    recipe: TrainConfig
-    teacher: str | None = None
-    skip_bad: bool = False
-    train_images: int | None = None
-    fragments: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it in JSON's types."""
-        return json.loads(json.dumps(asdict(self)))
-
-    def default_folder(self, recipe_name: str) -> Path:
-        """Return ``runs/`` + data, model, pooling, size and recipe."""
-        pools = sorted({site.pool for site in self.plan.sites}) if self.plan is not None else ["as-is"]
-        parts = (self.data, self.model, "+".join(pools), f"{self.input_size}px", Path(recipe_name).stem)
-        return Path("runs") / "_".join(part.strip("/").replace(":", "-").replace("/", "-") for part in parts)
+from sapool.cli.plan_table import parse_strides
 
 
 def train(
@@ -95,204 +62,44 @@ def train(
     Example: sapool train --model timm:mobilenetv2_035 --data cifar10:/data/cifar10 --input-size 96
     --pool self_attentive --strides 4,2,2,2,1 --recipe modern --workers 4
     """
-    from sapool.training import Hardware, read_recipe
+    from sapool.training import Hardware, processes
+    from sapool.workflows.train import train_run
 
     check_folder(out)
+    if plan is not None and (pool is not None or strides is not None):
+        raise ValueError("--plan and --pool or --strides exclude each other")
     hardware = Hardware(
         workers, precision, compile_network, channels_last, accelerator, tensorboard=tensorboard
     )  # fmt: skip
-    config = read_recipe(
-        recipe,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        augment=None if augment is None else names_in(augment),
-        patience=patience,
-        seed=seed,
-    )
-    splits = load_splits(data, input_size, config, skip_bad, train_images, fragments)
-    planned = _plan(model, splits.num_classes, input_size, pool, strides, plan)
-    said = None if teacher is None else str(teacher)
-    request = TrainRequest(model, data, input_size, planned, config, said, skip_bad, train_images, fragments)
-    folder = out or request.default_folder(recipe)
     with resumable():
-        record = run(request, splits, folder, hardware, Terminal())
-    if _is_first():
+        done = train_run(
+            model,
+            data,
+            input_size,
+            pool=pool,
+            strides=parse_strides(strides),
+            plan=None if plan is None else read_plan(plan, input_size),
+            recipe=recipe,
+            teacher=teacher,
+            skip_bad=skip_bad,
+            train_images=train_images,
+            fragments=fragments,
+            out=out,
+            hardware=hardware,
+            reporter=Terminal(),
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            augment=None if augment is None else names_in(augment),
+            patience=patience,
+            seed=seed,
+        )
+    if processes().rank == 0:
         if as_json:
-            sys.stdout.write(json.dumps(record, indent=2) + "\n")
+            sys.stdout.write(json.dumps(done.record, indent=2) + "\n")
         else:
-            _show(record, folder)
-
-
-def load_splits(
-    data: str,
-    input_size: int,
-    config: TrainConfig,
-    skip_bad: bool = False,
-    train_images: int | None = None,
-    fragments: int | None = None,
-) -> DataSplits:
-    """Load data as a recipe wants it."""
-    from sapool.training import load_data
-
-    return load_data(
-        data,
-        input_size,
-        epochs=config.epochs,
-        seed=config.seed,
-        augment=config.augment,
-        mean=config.mean,
-        std=config.std,
-        skip_bad=skip_bad,
-        train_images=train_images,
-        fragments=fragments,
-    )
-
-
-def _plan(
-    model: str, num_classes: int, input_size: int, pool: str | None, strides: str | None, plan: Path | None
-) -> PoolingPlan | None:
-    """Return the plan asked for, or None for the network as it is.
-
-    Raises:
-        ValueError: options that exclude each other, or a plan of another size.
-    """
-    from sapool.cli.plan_table import parse_strides
-    from sapool.networks.load import load_model
-    from sapool.planning.plan import make_plan
-
-    if plan is None:
-        if pool is None and strides is None:
-            return None
-        network = load_model(model, num_classes)
-        return make_plan(network, input_size, pool or "self_attentive", parse_strides(strides))
-    if pool is not None or strides is not None:
-        raise ValueError("--plan and --pool or --strides exclude each other")
-    return read_plan(plan, input_size)
-
-
-def run(
-    request: TrainRequest, data: DataSplits, folder: Path, hardware: Hardware, reporter: Reporter
-) -> dict[str, Any]:
-    """Train and write the folder, or read back what is finished there; return the record.
-
-    Raises:
-        ValueError: the folder holds another configuration, or a teacher that does not match.
-        KeyboardInterrupt: Ctrl-C; the same call goes on later.
-    """
-    import torch
-
-    from sapool.base.records import SilentReporter
-    from sapool.training import save_weights
-    from sapool.training import train as train_network
-    from sapool.workflows.running import claimed, read_finished
-
-    torch.manual_seed(request.recipe.seed)
-    network = planned_model(request.model, data.num_classes, request.plan)
-    _check_size(network, request)
-    teacher = _teacher(request, data)
-    first = _is_first()
-    if not first:
-        reporter = SilentReporter()
-    with claimed(folder, request.to_dict(), "sapool train") if first else nullcontext():
-        if (folder / RECORD).is_file() and (folder / WEIGHTS).is_file():
-            reporter.stage(f"finished before, read from {folder / RECORD}")
-            return read_finished(folder / RECORD, ("result", "data", "parameters"))
-        _announce(request, network, data, reporter)
-        try:
-            outcome = train_network(
-                network, data, request.recipe, folder, reporter=reporter, hardware=hardware, teacher=teacher
-            )
-        except ValueError as error:
-            raise _advised(error) from None
-    record = _record(request, data, hardware, asdict(outcome), sum(p.numel() for p in network.parameters()))
-    if first:
-        save_weights(network, folder / WEIGHTS)
-        _write(record, request, folder)
-    return record
-
-
-def _check_size(network: nn.Module, request: TrainRequest) -> None:
-    from sapool.networks.traced import InputSizeError, run_once
-
-    try:
-        run_once(network, request.input_size)
-    except InputSizeError as error:
-        raise ValueError(f"--model {request.model}: {error}; choose another --input-size") from None
-
-
-def _advised(error: ValueError) -> ValueError:
-    """Add to a damaged image's line what can be done."""
-    from sapool.training.data import DataError
-
-    return DataError(f"{error}; mend it, or say --skip-bad") if isinstance(error, DataError) else error
-
-
-def _is_first() -> bool:
-    from sapool.training import processes
-
-    return processes().rank == 0
-
-
-def _announce(request: TrainRequest, network: nn.Module, data: DataSplits, reporter: Reporter) -> None:
-    parameters = sum(p.numel() for p in network.parameters())
-    skipped = sum(data.skipped.values())
-    left_out = f", {skipped:,} damaged images left out" if skipped else ""
-    reporter.stage(
-        f"{request.model}: {parameters:,} parameters; {request.data} at {request.input_size} px: "
-        f"{data.images_per_epoch:,} training images, {data.num_classes} classes{left_out}; "
-        f"{request.recipe.epochs} epochs"
-    )
-
-
-def _teacher(request: TrainRequest, data: DataSplits) -> nn.Module | None:
-    if request.teacher is None:
-        return None
-    taught = read_run(Path(request.teacher))
-    if taught.num_classes != data.num_classes:
-        raise ValueError(f"--teacher {request.teacher} knows {taught.num_classes} classes, the data {data.num_classes}")
-    for label, (theirs, ours) in enumerate(zip(taught.classes, data.classes, strict=False)):
-        if theirs != ours:
-            raise ValueError(f"--teacher {request.teacher} knows class {label} as {theirs!r}, the data as {ours!r}")
-    recipe = taught.config["recipe"]
-    for name in ("mean", "std"):
-        wanted, given = recipe[name], getattr(request.recipe, name)
-        if (None if wanted is None else tuple(wanted)) != given:
-            raise ValueError(f"--teacher {request.teacher} wants images with {name} {wanted}, the recipe has {given}")
-    return taught.network()
-
-
-def _record(
-    request: TrainRequest, data: DataSplits, hardware: Hardware, outcome: dict[str, Any], parameters: int
-) -> dict[str, Any]:
-    from sapool.base.environment import describe_environment
-    from sapool.training import processes
-
-    return {
-        "config": request.to_dict(),
-        "result": outcome,
-        "parameters": parameters,
-        "data": {
-            "train": data.images_per_epoch,
-            "val": len(data.val),  # type: ignore[arg-type]
-            "test": len(data.test),  # type: ignore[arg-type]
-            "num_classes": data.num_classes,
-            "classes": list(data.classes),
-            "skipped": dict(data.skipped),
-        },
-        "hardware": asdict(hardware) | {"processes": processes().world_size},
-        "environment": describe_environment(),
-    }
-
-
-def _write(record: dict[str, Any], request: TrainRequest, folder: Path) -> None:
-    from sapool.base.files import write_text_atomically
-
-    if request.plan is not None:
-        write_text_atomically(folder / PLAN, request.plan.to_json())
-    # Last of all: it says that the rest is there.
-    write_text_atomically(folder / RECORD, json.dumps(record, indent=2))
+            _show(done.record, done.folder)
 
 
 def _show(record: dict[str, Any], folder: Path) -> None:

@@ -250,6 +250,18 @@ static void NAME_window(NAME_t *state, const NAME_step_t *step, int32_t task, co
 }
 """
         )
+    if "transposed" in tables.kinds:
+        parts.append(
+            """/* The input rows that a transposed kernel's rows fall on; NULL between two of them and outside. */
+static void NAME_between(NAME_t *state, const NAME_step_t *step, int32_t task, const int8_t **rows) {
+  for (int32_t tap = 0; tap < step->taps; tap++) {
+    const int32_t at = task + step->top - tap, row = at / step->stride;
+    const int inside = at >= 0 && at % step->stride == 0 && row < step->rows;
+    rows[tap] = inside ? NAME_in(state, &NAME_refs[step->refs + 1u], row) : NULL;
+  }
+}
+"""
+        )
     if "move" in tables.kinds:
         parts.append(
             """static void NAME_move(NAME_t *state, const NAME_step_t *step, const NAME_ref_t *ref, int32_t task,

@@ -58,6 +58,21 @@ KERNELS: Mapping[str, Kernel] = {
     ),
     "add": Kernel("add", "sapool_add", f"sapool_add_row(LAYER, {_PAIR});"),
     "mul": Kernel("mul", "sapool_mul", f"sapool_mul_row(LAYER, {_PAIR});"),
+    "div": Kernel("div", "sapool_div", f"sapool_div_row(LAYER, {_PAIR});"),
+    "extremum": Kernel("extremum", "sapool_extremum", f"sapool_extremum_row(LAYER, {_PAIR});"),
+    "prelu": Kernel("prelu", "sapool_prelu", f"sapool_prelu_row(LAYER, {_PAIR});"),
+    "reduce": Kernel("reduce", "sapool_reduce", f"sapool_reduce_row(LAYER, {_PLACES});"),
+    "resize": Kernel(
+        "resize",
+        "sapool_resize",
+        "sapool_resize_row(LAYER, task, NAME_in(state, ref + 1, (LAYER)->rows[3 * task]),\n"
+        "                        NAME_in(state, ref + 1, (LAYER)->rows[3 * task + 1]), NAME_out(state, ref, task));",
+    ),
+    "transposed": Kernel(
+        "transposed",
+        "sapool_transposed",
+        "NAME_between(state, step, task, rows);\n      sapool_transposed_row(LAYER, rows, NAME_out(state, ref, task));",
+    ),
     "mean": Kernel(
         "mean",
         "sapool_mean",
@@ -74,6 +89,9 @@ KERNELS: Mapping[str, Kernel] = {
         "NAME_move(state, step, ref, task, rows);",
     ),
 }
+
+
+PAIRS = ("add", "mul", "div", "extremum", "prelu")
 
 
 @dataclass(frozen=True)
@@ -183,7 +201,7 @@ class TableWriter:
         window = step.window
         if step.kind == "move":
             return len(step.reads), 1, 1, 0, step.tasks
-        if step.kind in ("add", "mul"):
+        if step.kind in PAIRS:
             return 1, int(step.reads[1].rows > 1), 1, 0, step.tasks
         if step.kind == "matmul":
             return 1, step.reads[1].rows, 1, 0, step.tasks

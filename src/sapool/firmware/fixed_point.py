@@ -67,6 +67,20 @@ def one_over_one_plus(value: int) -> int:
     return saturated(x << 1)
 
 
+def quotient(a: int, b: int, multiplier: int, shift: int) -> int:
+    """Return a / b * multiplier * 2^(-31 - shift) as the interpreter divides; b is not 0."""
+    if b < 0:
+        a, b = -a, -b
+    zeros = 32 - b.bit_length()
+    inverse = one_over_one_plus((b << zeros) - (1 << 31))
+    headroom = 31 - a.bit_length() if a >= 0 else 32 - (2 * -a - 1).bit_length()
+    scaled = high_mul(high_mul(a << headroom, inverse), multiplier)
+    exponent = headroom + 31 - zeros + shift
+    if exponent > 31:  # what the interpreter's rounding makes of such a shift
+        return (scaled >> (exponent & 31)) + int(scaled >= 0)
+    return divide_by_power(scaled, max(exponent, 0))
+
+
 def logistic(value: int) -> int:
     """Return 1 / (1 + e^-value) as a fraction of 2^31, for a value with 4 bits before the point."""
     if value == 0:

@@ -1,10 +1,12 @@
-"""Checkpoints: the best epoch on validation and the last one, whole at every moment, read without pickle."""
+"""Checkpoints: the best epoch on validation and the last two, whole at every moment, read without pickle."""
 
 from __future__ import annotations
 
 import errno
 import io
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from sapool.training.config import TrainConfig
 
 METRIC = "val_accuracy"
 _RECIPE, _DATA, _SCORE = "recipe", "data", "score"
+LAST, BEFORE, BEST = "last.ckpt", "before.ckpt", "best.ckpt"
 
 
 class CheckpointError(SapoolError, ValueError):
@@ -28,7 +31,10 @@ class CheckpointError(SapoolError, ValueError):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes beside the file and renames: a kill leaves the old checkpoint or the new one, on the same disk."""
+    """Writes beside the file and renames: a kill leaves the old checkpoint or the new one, on the same disk.
+
+    The one before the last is kept: a disk may damage what was whole when it was written.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write one.
@@ -36,10 +42,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
         Raises:
             OSError: the disk is full, or another reason; the checkpoint that was there is kept.
         """
-        buffer = io.BytesIO()
+        buffer, path = io.BytesIO(), Path(path)
         torch.save(checkpoint, buffer)
         try:
-            write_bytes_atomically(Path(path), buffer.getvalue())
+            if path.name == LAST and path.is_file():
+                _keep(path)
+            write_bytes_atomically(path, buffer.getvalue())
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             advice = "make room" if full else "mend that"
@@ -99,19 +107,42 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
-def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig, data: str) -> str | None:
-    """Return the last checkpoint in ``folder`` if there is one, after checking that it belongs to this run.
+def _keep(last: Path) -> None:
+    """Keep the last checkpoint under the name of the one before it; it itself stays until the new one is whole."""
+    before = last.with_name(BEFORE)
+    linked = last.with_name(f".{BEFORE}.{os.getpid()}.tmp")
+    linked.unlink(missing_ok=True)
+    try:
+        linked.hardlink_to(last)
+    except OSError:  # a file system without hard links
+        write_bytes_atomically(before, last.read_bytes())
+    else:
+        linked.replace(before)
+
+
+def resume_from(
+    folder: Path, state: dict[str, Tensor], config: TrainConfig, data: str, tell: Callable[[str], None]
+) -> str | None:
+    """Return the last whole checkpoint in ``folder`` if there is one, after checking that it belongs to this run.
+
+    Args:
+        folder: of the checkpoints.
+        state: of the network that is to be trained.
+        config: its recipe.
+        data: what it is trained on.
+        tell: is told that the last one is damaged and that training goes on from the one before.
 
     Raises:
-        CheckpointError: damaged, of another recipe, of other data or of another network, or without the best one.
+        CheckpointError: damaged with none before it, of another recipe, of other data or of another network, or without
+            the best one.
     """
-    path, best = folder / "last.ckpt", folder / "best.ckpt"
-    if not path.is_file():
+    if not (folder / LAST).is_file():
         return None
+    best = folder / BEST
     if not best.is_file():
-        raise CheckpointError(f"{path} is there, but not {best.name}: remove {folder} to start anew")
+        raise CheckpointError(f"{folder / LAST} is there, but not {best.name}: remove {folder} to start anew")
     read_checkpoint(best)  # damage is said before epochs are trained in vain
-    held = read_checkpoint(path)
+    path, held = _last_whole(folder, tell)
     wanted = _plain(config)
     recipe = held.get(_RECIPE, wanted)
     for key, value in wanted.items():
@@ -125,19 +156,32 @@ def resume_from(folder: Path, state: dict[str, Tensor], config: TrainConfig, dat
     return str(path)
 
 
+def _last_whole(folder: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Return the last checkpoint, or, where a disk has damaged it, the one before."""
+    last, before = folder / LAST, folder / BEFORE
+    try:
+        return last, read_checkpoint(last)
+    except CheckpointError as error:
+        if not before.is_file():
+            raise
+        held = read_checkpoint(before)
+        said = str(error).partition(": remove ")[0]
+        tell(f"{said}; training goes on from the one before it, behind epoch {int(held['epoch']) + 1}")
+        return before, held
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running what is in it.
 
     Raises:
         CheckpointError: it is damaged or no checkpoint.
     """
+    content = io.BytesIO(path.read_bytes())  # first: of a file cut short torch's reader says that it can't be opened
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        held = torch.load(content, map_location="cpu", weights_only=True)
         if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
             return held
         reason = "it holds no weights"
-    except OSError:
-        raise
     except RuntimeError as error:
         reason = str(error).split("\n", 1)[0]
     except Exception:  # what damaged bytes raise depends on the bytes, and says nothing

@@ -97,8 +97,8 @@ def run_epochs(
     """
     _check_accelerator(hardware)
     config, checkpoints = module.config, folder / "checkpoints"
-    resume = resume_from(checkpoints, module.state_dict(), config, data)
     told = (reporter if process.rank == 0 else None) or SilentReporter()
+    resume = resume_from(checkpoints, module.state_dict(), config, data, told.stage)
     progress = Progress(told, name, config, len(batches), metric)
     log, keeper = EpochLog(folder, tensorboard=hardware.tensorboard), Keeper(checkpoints, config, data, metric)
     with _calm_lightning():

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.files import write_text_atomically
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
 from sapool.detection import (
     BoxSplits,
@@ -31,9 +30,9 @@ from sapool.export import ExportError, InterpreterError, randomize_norms
 from sapool.networks.load import load_model
 from sapool.planning.plan import Stride
 from sapool.training import Hardware, load_weights, processes, save_weights
-from sapool.workflows.running import claimed
+from sapool.workflows.folder import DETECT, RECORD, WEIGHTS, RunFolder
 
-RECORD, WEIGHTS, BACKBONE, RESULTS = "record.json", "weights.safetensors", "backbone.tflite", "results-test.json"
+BACKBONE, RESULTS = "backbone.tflite", "results-test.json"
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def read_detector(folder: str | Path) -> DetectorRun:
     """
     folder = Path(folder)
     path = folder / RECORD
-    if not path.is_file() or not (folder / WEIGHTS).is_file():
+    if not RunFolder(folder, DETECT).is_whole():
         raise ValueError(f"{folder} holds no finished detector: {RECORD} and {WEIGHTS} are not both there")
     try:
         record = json.loads(path.read_text())
@@ -198,22 +197,22 @@ def run_detector(
     reporter = (reporter if first else None) or SilentReporter()
     data = request.splits()
     model = request.detector(data.num_classes)
-    with claimed(folder, request.to_dict(), "sapool detect train") if first else nullcontext():
-        if (folder / RECORD).is_file():
+    place = RunFolder(folder, DETECT)
+    with place.claimed(request.to_dict()) if first else nullcontext():
+        if place.is_whole():
             reporter.stage(f"finished before, read from {folder / RECORD}")
             return read_detector(folder)
         _announce(request, model, data, reporter)
         outcome, found = train_detector(
             model, data, request.recipe, folder, reporter=reporter, name=name, hardware=hardware
         )
-    record = _record(request, model, data, outcome, hardware)
-    if first:
-        save_weights(model, folder / WEIGHTS)
-        write_results(found, folder / RESULTS)
-        if measure:
-            record["backbone"] = _measure(model, data, request.recipe.image_size, folder / BACKBONE, reporter)
-        # Last of all: it says that the rest is there.
-        write_text_atomically(folder / RECORD, json.dumps(record, indent=2))
+        record = _record(request, model, data, outcome, hardware)
+        if first:
+            save_weights(model, folder / WEIGHTS)
+            write_results(found, folder / RESULTS)
+            if measure:
+                record["backbone"] = _measure(model, data, request.recipe.image_size, folder / BACKBONE, reporter)
+            place.finish(json.dumps(record, indent=2))
     return DetectorRun(folder, request, data.classes, record)
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import json
-import os
 import platform
-import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sapool.base.budget import Budget, as_written_today
-from sapool.base.errors import SapoolError
+from sapool.base.budget import Budget
 from sapool.base.files import write_text_atomically
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
@@ -33,8 +28,8 @@ from sapool.export import (
     run_images,
 )
 from sapool.training import DataSplits, Hardware, TrainConfig, gather, load_weights, save_weights, train
+from sapool.workflows.folder import HEADER, MODEL, RECORD, RUN, TRAINING, WEIGHTS, RunFolder
 
-WEIGHTS, TRAINING = "weights.safetensors", "training.json"
 PARITY_IMAGES = 16
 # Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
 PARITY_LIMIT_STEPS = 1
@@ -42,10 +37,6 @@ _IMAGES_AT_ONCE = 1000
 
 Images = Dataset[tuple[Tensor, int]]
 T = TypeVar("T")
-
-
-class FolderConflictError(SapoolError, ValueError):
-    """The output folder holds results of another configuration."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +120,7 @@ def write_record(task: Task, model: nn.Module, measured: dict[str, Any], folder:
         environment=task.environment,
         **measured,
     )
-    write_text_atomically(folder / "record.json", record_to_json(record))
+    RunFolder(folder, RUN).finish(record_to_json(record))
     return record
 
 
@@ -145,33 +136,12 @@ def finished_record(folder: Path, *, files: bool = True) -> RunRecord | None:
     Raises:
         ValueError: the record is damaged; the message names it.
     """
-    path = folder / "record.json"
-    if not path.is_file():
+    place = RunFolder(folder, RUN)
+    if not place.is_whole():
         return None
-    record = read_held(path, RunRecord.from_json)
-    return record if not files or record.export is None or _has_model(folder, record.flash_bytes) else None
-
-
-def _has_model(folder: Path, flash_bytes: int) -> bool:
-    """Whether model and header are there, and the model is as long as it was measured to be."""
-    model, header = folder / "model.tflite", folder / "model.h"
-    return model.is_file() and header.is_file() and model.stat().st_size == flash_bytes
-
-
-def read_finished(path: Path, parts: Collection[str]) -> dict[str, Any]:
-    """Read the record of a finished run, an object with at least these ``parts``.
-
-    Raises:
-        ValueError: it is damaged; the message names it.
-    """
-
-    def parse(text: str) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(text)
-        if missing := [part for part in parts if part not in record]:
-            raise ValueError(f"no {missing[0]!r} in it")
-        return record
-
-    return read_held(path, parse)
+    record = read_held(place.file(RECORD), RunRecord.from_json)
+    promised = files and record.export is not None
+    return record if not promised or place.has({MODEL: record.flash_bytes, HEADER: None}) else None
 
 
 def read_held(path: Path, parse: Callable[[str], T]) -> T:
@@ -197,97 +167,6 @@ def measure_untrained(model: nn.Module, data: DataSplits) -> ArenaRecord:
         path = Path(temporary) / "candidate.tflite"
         export_int8(randomize_norms(copy.deepcopy(model)), data.calibration(4), path)
         return measure_arena(path)
-
-
-def claim_folder(folder: Path, wanted: dict[str, Any], command: str) -> None:
-    """Write a configuration into an empty folder as ``config.json``, or check that it is the one there.
-
-    Raises:
-        FolderConflictError: the folder holds another configuration, or files of another program.
-    """
-    path = folder / "config.json"
-    wanted = json.loads(json.dumps(wanted))
-    if path.is_file():
-        _check_same(path, wanted)
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderConflictError(f"{folder} exists and is no folder of {command}; choose another --out")
-    write_text_atomically(path, json.dumps(wanted, indent=2))
-
-
-@contextmanager
-def claimed(folder: Path, wanted: dict[str, Any], command: str) -> Iterator[None]:
-    """Claim a folder for a training run; a start that fails at once leaves nothing, so a corrected one can have it.
-
-    Raises:
-        FolderConflictError: as :func:`claim_folder`, or another process is at work in it.
-    """
-    ours = not folder.exists()
-    claim_folder(folder, wanted, command)
-    with _alone_in(folder):
-        try:
-            yield
-        except ValueError:
-            if ours and not any((folder / "checkpoints").glob("*.ckpt")):
-                shutil.rmtree(folder)
-            raise
-
-
-# A loader's worker outlives its killed parent for seconds: it must not keep the parent's folder locked.
-_locks: set[int] = set()
-
-
-def _forget_locks() -> None:
-    while _locks:
-        os.close(_locks.pop())
-
-
-os.register_at_fork(after_in_child=_forget_locks)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Lock a folder as long as this process works in it; a kill unlocks it too."""
-    handle = os.open(folder, os.O_RDONLY)
-    _locks.add(handle)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderConflictError(
-                f"{folder}: another process is at work in it; wait for that one, or choose another --out"
-            ) from None
-        except OSError:
-            pass  # some network file systems lock no folders: then nobody is told
-        yield
-    finally:
-        if handle in _locks:  # else this is a child, which has closed it
-            _locks.remove(handle)
-            os.close(handle)
-
-
-def _check_same(path: Path, wanted: dict[str, Any]) -> None:
-    try:
-        held = json.loads(path.read_text())
-    except json.JSONDecodeError:
-        raise FolderConflictError(f"{path} is not JSON; choose another --out") from None
-    held = as_written_today(held) if isinstance(held, dict) else held
-    different = [key for key in wanted if not isinstance(held, dict) or held.get(key) != wanted[key]]
-    if different:
-        key = different[0]
-        was, now = held.get(key) if isinstance(held, dict) else held, wanted[key]
-        while isinstance(was, dict) and isinstance(now, dict):  # a whole recipe or plan is no readable line
-            inner = next(k for k in [*now, *was] if k not in was or k not in now or was[k] != now[k])
-            key, was, now = f"{key}.{inner}", was.get(inner), now.get(inner)
-        raise FolderConflictError(
-            f"{path.parent} holds results of another configuration ({key} is {_short(was)} there, {_short(now)} here); "
-            "choose another --out, or remove that folder"
-        )
-
-
-def _short(value: Any) -> str:
-    said = str(value)
-    return said if len(said) <= 80 else f"{said[:77]}..."
 
 
 def data_options(recipe: TrainConfig) -> dict[str, Any]:
@@ -324,7 +203,7 @@ def train_once(task: Task, model: nn.Module, data: DataSplits, folder: Path, rep
 
 def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Export, measure, compare the two interpreters, and classify validation and test in int8."""
-    path = folder / "model.tflite"
+    path = folder / MODEL
     reporter.stage(f"{task.name}: quantising to int8 and measuring on TensorFlow Lite Micro")
     export = export_int8(model, data.calibration(), path)
     arena = measure_arena(path)
@@ -367,8 +246,3 @@ def int8_accuracy(path: Path, images: Images, most: int | None = None) -> float:
         inputs, labels = gather(Subset(images, chosen[start : start + _IMAGES_AT_ONCE]))
         right += int((torch.from_numpy(run_images(path, inputs)).argmax(1) == labels).sum())
     return right / count
-
-
-def join_strides(strides: Sequence[Any]) -> str:
-    """Return strides as ``4,2,1``."""
-    return ",".join(str(stride) for stride in strides)

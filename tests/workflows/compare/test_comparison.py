@@ -18,7 +18,8 @@ from sapool.training import DataSplits, DivergedError, TrainConfig
 from sapool.workflows.compare import comparison
 from sapool.workflows.compare.comparison import compare
 from sapool.workflows.compare.planning import plan_variant
-from sapool.workflows.running import FolderConflictError, Task
+from sapool.workflows.folder import FolderConflictError
+from sapool.workflows.running import Task
 from tests.workflows.compare import stubs
 from tests.workflows.compare.stubs import quick
 

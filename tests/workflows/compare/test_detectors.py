@@ -10,10 +10,10 @@ import pytest
 
 from sapool.base.records import ArenaRecord
 from sapool.detection import DetectConfig
+from sapool.report.detectors import cells, markdown
 from sapool.training import DivergedError
 from sapool.workflows.compare import DetectCompareConfig, compare_detectors, compare_paired, estimate
 from sapool.workflows.compare import detectors as module
-from sapool.workflows.compare.detector_result import cells, markdown
 from sapool.workflows.detecting import DetectorRun, DetectRequest
 from tests.detection.tiny import SIDE, coco_folder
 from tests.workflows.compare.stubs import arena

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sapool.report.statistics import Estimate
 from sapool.training import TrainConfig
 from sapool.workflows.compare import comparison
 from sapool.workflows.compare.imagenet import Point, iso_memory, run_study, study_configs
-from sapool.workflows.compare.statistics import Estimate
 from tests.workflows.compare import stubs
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from sapool.base.records import RunRecord
 from sapool.export import measure_arena
 from sapool.workflows import running
-from sapool.workflows.fit import FolderConflictError, claim_folder, fit
+from sapool.workflows.fit import FolderConflictError, fit
+from sapool.workflows.folder import FIT, RunFolder
 from tests.workflows.fit.quick import QUICK
 
 
@@ -55,22 +56,14 @@ def test_the_same_call_reads_what_is_finished(finished: Path, monkeypatch: pytes
     assert json.loads((finished / "summary.json").read_text())["runs"] == json.loads(before)["runs"]
 
 
-def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
+def test_a_second_fit_in_a_folder_at_work_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    claim_folder(folder, QUICK)
-    claim_folder(folder, QUICK)
-    with pytest.raises(
-        FolderConflictError, match=r"another configuration \(epochs is 1 there, 2 here\); choose another"
+    with (
+        RunFolder(folder, FIT).claimed(asdict(QUICK)),
+        pytest.raises(FolderConflictError, match="out: another process is at work in it"),
     ):
-        claim_folder(folder, replace(QUICK, epochs=2))
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.tex").write_text("precious")
-    with pytest.raises(FolderConflictError, match="is no folder of sapool fit"):
-        claim_folder(other, QUICK)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(FolderConflictError, match="is not JSON"):
-        claim_folder(folder, QUICK)
+        fit(QUICK, folder)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
 @pytest.mark.parametrize(

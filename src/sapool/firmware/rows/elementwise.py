@@ -1,9 +1,9 @@
-"""ADD, SUB and MUL of two tensors, row by row, and in place."""
+"""ADD, SUB, MUL, DIV, MINIMUM, MAXIMUM and PRELU of two tensors, row by row, and in place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sapool.firmware.requantize import clamp_range, multiplier
@@ -87,12 +87,12 @@ def lower_elementwise(state: Lowering, op: Operator) -> None:
         raise UnsupportedError(f"takes int8, got {', '.join(dtypes)}")
     pair = operands(state, op)
     rows, reads, repeat = _rows(state, pair, out.shape)
-    make: Callable[..., Layer] = _mul_layer if op.kind == "MUL" else _add_layer
+    kernel, make = _KINDS[op.kind]
     row = out.bytes // rows
     places = tuple(n for n, read in enumerate(reads) if read.store >= 0 and not read.flat and read.row_bytes == row)
     state.add_step(
         op,
-        "mul" if op.kind == "MUL" else "add",
+        kernel,
         reads,
         rows,
         lambda: make(state, op, pair, repeat, row),
@@ -124,3 +124,34 @@ def _add_layer(state: Lowering, op: Operator, pair: Pair, repeat: Repeat, row: i
     if op.kind == "SUB":
         am, bm = (-am, bm) if pair.swapped else (am, -bm)
     return Layer("sapool_add", (*shape, am, bm, om, ashift, bshift, oshift))
+
+
+def _div_layer(state: Lowering, op: Operator, pair: Pair, repeat: Repeat, row: int) -> Layer:
+    shape, out = _shape(state, op, pair, repeat, row)
+    one, other = (state.tensor(t).scale for t in op.inputs[:2])
+    return Layer("sapool_div", (*shape, *multiplier(one / (other * out.scale)), int(pair.swapped)))
+
+
+def _extremum_layer(state: Lowering, op: Operator, pair: Pair, repeat: Repeat, row: int) -> Layer:
+    shape, _ = _shape(state, op, pair, repeat, row)
+    return Layer("sapool_extremum", (*shape[:3], int(op.kind == "MAXIMUM")))
+
+
+def _prelu_layer(state: Lowering, op: Operator, pair: Pair, repeat: Repeat, row: int) -> Layer:
+    if pair.swapped:
+        raise UnsupportedError("slopes larger than what they are for")
+    shape, out = _shape(state, op, pair, repeat, row)
+    taken, slopes = (state.tensor(t).scale for t in op.inputs[:2])
+    factors = (*multiplier(taken / out.scale), *multiplier(taken * slopes / out.scale))
+    return Layer("sapool_prelu", (*shape[:6], *factors))
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Lowering, Operator, Pair, Repeat, int], Layer]]] = {
+    "ADD": ("add", _add_layer),
+    "SUB": ("add", _add_layer),
+    "MUL": ("mul", _mul_layer),
+    "DIV": ("div", _div_layer),
+    "MINIMUM": ("extremum", _extremum_layer),
+    "MAXIMUM": ("extremum", _extremum_layer),
+    "PRELU": ("prelu", _prelu_layer),
+}

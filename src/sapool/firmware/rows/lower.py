@@ -68,7 +68,7 @@ class Lowering:
         span = (window.taps - 1) * window.dilation + 1
         low = [min(max(start, 0), rows) for start in starts]
         high = [max(min(start + span, rows), 0) for start in starts]
-        return self._read(tensor, rows, low, [max(a, b) for a, b in zip(low, high, strict=True)])
+        return self.read_listed(tensor, rows, low, [max(a, b) for a, b in zip(low, high, strict=True)])
 
     def read_all(self, tensor: int, tasks: int) -> Read:
         """Return the read of the whole tensor by every task, in one piece."""
@@ -79,7 +79,8 @@ class Lowering:
         rows = self.program.stores[store].rows
         return Read(store, (0,) * tasks, (rows,) * tasks, 1, held.bytes, flat=True)
 
-    def _read(self, tensor: int, rows: int, low: list[int], high: list[int]) -> Read:
+    def read_listed(self, tensor: int, rows: int, low: list[int], high: list[int]) -> Read:
+        """Return the read of rows ``low[t]`` to ``high[t]`` (not included) for task t."""
         store = self.store(tensor)
         made = self.program.stores[store]
         row_bytes = made.bytes // rows

@@ -73,7 +73,7 @@ def _strided_slice(state: Lowering, op: Operator, given: list[Places]) -> list[P
 
 def _split(state: Lowering, op: Operator, given: list[Places]) -> list[Places]:
     axis = _integers(state, op, 0)[0]
-    return np.split(given[1], len(op.outputs), axis=axis)
+    return np.split(given[0], len(op.outputs), axis=axis)
 
 
 def _split_v(state: Lowering, op: Operator, given: list[Places]) -> list[Places]:

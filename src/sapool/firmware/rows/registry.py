@@ -12,6 +12,7 @@ from sapool.firmware.rows.convolution import (
     lower_fully_connected,
 )
 from sapool.firmware.rows.elementwise import lower_elementwise
+from sapool.firmware.rows.enlarging import look_transposed, lower_bilinear, lower_transposed
 from sapool.firmware.rows.lower import Look, Lower, Lowering
 from sapool.firmware.rows.moves import MOVES, look_move, lower_move
 from sapool.firmware.rows.pools import lower_mean, lower_pool
@@ -24,6 +25,10 @@ def _lower_binary(state: Lowering, op: Operator) -> None:
 
 
 LOWERED: Mapping[str, Lower] = {
+    "PRELU": lower_elementwise,
+    "TRANSPOSE_CONV": lower_transposed,
+    "RESIZE_BILINEAR": lower_bilinear,
+    "REDUCE_MAX": lower_mean,
     "CONV_2D": lower_convolution,
     "DEPTHWISE_CONV_2D": lower_depthwise,
     "FULLY_CONNECTED": lower_fully_connected,
@@ -42,6 +47,7 @@ LOOKS: Mapping[str, Look] = {
     "CONV_2D": look_through_pad,
     "DEPTHWISE_CONV_2D": look_through_pad,
     "BATCH_MATMUL": look_matmul,
+    "TRANSPOSE_CONV": look_transposed,
     **dict.fromkeys(FUNCTIONS, look_table),
     **dict.fromkeys(BINARY, look_table),
     **dict.fromkeys(MOVES, look_move),

@@ -253,24 +253,54 @@ def _binary(state: Lowering, op: Operator, values: Values) -> Values:
     if taken.dtype not in _BYTES:
         real, other = values.astype(np.float32), np.float32(number)
         a, b = (other, real) if place == 0 else (real, other)
-        return {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divide}[op.kind](a, b)
+        return _OF_FLOATS[op.kind](a, b)
+    if op.kind in ("MINIMUM", "MAXIMUM"):
+        return _OF_FLOATS[op.kind](values.astype(np.int64), int(number))
     low, high = clamp_range(op.options.activation, out)
+    if op.kind == "DIV":
+        return np.clip(_quotients(state, op, values, place), low, high)
     if op.kind == "MUL":
         factor = multiplier(state.tensor(op.inputs[0]).scale * state.tensor(op.inputs[1]).scale / out.scale)
         rest = int(number) - held.zero_point
         got = [fixed_point.requantize((int(v) - taken.zero_point) * rest, *factor) + out.zero_point for v in values]
     else:
-        got = [_sum(op, int(v) - taken.zero_point, int(number) - held.zero_point, (taken, held, out)) for v in values]
+        signs = (1, 1) if op.kind == "ADD" else (-1, 1) if place == 0 else (1, -1)
+        rest, tensors = int(number) - held.zero_point, (taken, held, out)
+        got = [_sum(int(v) - taken.zero_point, rest, tensors, signs) for v in values]
     return np.clip(np.array(got, np.int64), low, high)
 
 
-def _sum(op: Operator, one: int, other: int, tensors: tuple[Tensor, Tensor, Tensor]) -> int:
-    """Return ADD of two centered values; the sign of SUB is in the caller's operator."""
+_OF_FLOATS: Mapping[str, Callable[..., Values]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": np.divide,
+    "MINIMUM": np.minimum,
+    "MAXIMUM": np.maximum,
+}
+
+
+def _quotients(state: Lowering, op: Operator, values: Values, place: int) -> Values:
+    """Return DIV by a number, or of a number (``place`` 0) by values; TFLM stops where a divisor is 0."""
+    held, number, _ = _number(state, op)
+    taken, out = state.tensor(given(state, op)), state.tensor(op.outputs[0])
+    one, other = (state.tensor(t).scale for t in op.inputs[:2])
+    factor = multiplier(one / (other * out.scale))
+    rest, got = int(number) - held.zero_point, []
+    for value in values:
+        centered = int(value) - taken.zero_point
+        a, b = (rest, centered) if place == 0 else (centered, rest)
+        got.append(fixed_point.quotient(a, b or 1, *factor) + out.zero_point)
+    return np.array(got, np.int64)
+
+
+def _sum(one: int, other: int, tensors: tuple[Tensor, Tensor, Tensor], signs: tuple[int, int]) -> int:
+    """Return ADD of two centered values, or SUB with one sign of -1."""
     taken, held, out = tensors
     twice = 2 * max(taken.scale, held.scale)
     left = fixed_point.requantize(one << 20, *multiplier(taken.scale / twice))
     right = fixed_point.requantize(other << 20, *multiplier(held.scale / twice))
-    total = left + right if op.kind == "ADD" else left - right
+    total = signs[0] * left + signs[1] * right
     return fixed_point.requantize(total, *multiplier(twice / ((1 << 20) * out.scale))) + out.zero_point
 
 
@@ -308,4 +338,4 @@ FUNCTIONS: Mapping[str, Function] = {
     "CEIL": _float(np.ceil),
     "ROUND": _float(np.round),
 }
-BINARY: Mapping[str, Function] = {"ADD": _binary, "MUL": _binary, "SUB": _binary}
+BINARY: Mapping[str, Function] = dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM"), _binary)

@@ -1,12 +1,12 @@
 """Comparing poolings under one measured budget, over several seeds."""
 
+from sapool.report.comparison import Comparison, PoolingRow
+from sapool.report.detectors import DetectorComparison, DetectorRow
+from sapool.report.statistics import Estimate, PairedDifference, compare_paired, estimate
+from sapool.report.tables import markdown
 from sapool.workflows.compare.comparison import compare
 from sapool.workflows.compare.config import CompareConfig, Variant
-from sapool.workflows.compare.detector_result import DetectorComparison, DetectorRow
 from sapool.workflows.compare.detectors import DetectCompareConfig, compare_detectors
-from sapool.workflows.compare.result import Comparison, PoolingRow
-from sapool.workflows.compare.statistics import Estimate, PairedDifference, compare_paired, estimate
-from sapool.workflows.compare.tables import markdown
 
 __all__ = [
     "CompareConfig",

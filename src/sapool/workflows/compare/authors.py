@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sapool.workflows.compare.statistics import Estimate
-from sapool.workflows.compare.tables import percent, show_estimate
-from sapool.workflows.running import join_strides, read_held
+from sapool.report.statistics import Estimate
+from sapool.report.tables import join_strides, percent, show_estimate
+from sapool.workflows.running import read_held
 
 CAVEATS = (
     "The authors' results: one run each (seed 0), float32; 'best epoch' was chosen on the test set, there was no "

@@ -21,10 +21,12 @@ from sapool.networks.recorded import read_model
 from sapool.networks.traced import TracedModel
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import replan
+from sapool.report.comparison import Comparison
+from sapool.report.figures import draw
+from sapool.report.tables import join_strides, markdown
 from sapool.training import DataSplits, DivergedError, Hardware, load_data
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import CompareConfig, Variant, fingerprint, pool_settings
-from sapool.workflows.compare.picture import draw
 from sapool.workflows.compare.planning import (
     Measured,
     Planned,
@@ -33,14 +35,12 @@ from sapool.workflows.compare.planning import (
     planned_to_dict,
     variant_from_dict,
 )
-from sapool.workflows.compare.result import Comparison, Run, make_comparison
-from sapool.workflows.compare.tables import markdown
+from sapool.workflows.compare.result import Run, make_comparison
+from sapool.workflows.folder import COMPARE, RECORD, RUN, RunFolder
 from sapool.workflows.running import (
     Task,
-    claim_folder,
     data_options,
     finished_record,
-    join_strides,
     measure_untrained,
     run_planned,
 )
@@ -84,14 +84,15 @@ def compare(
     folder = Path(out) if out is not None else config.default_folder()
     study = _Study(config, folder, reporter, hardware)
     study.check()
-    claim_folder(folder, config.base(), "sapool compare")
+    place = RunFolder(folder, COMPARE)
+    place.claim(config.base())
     url = storage or f"sqlite:///{folder / 'study.db'}"
     board = Board(url, f"sapool-compare-{fingerprint(config.base())}", heartbeat_seconds)
     finished = board.work(study.wanted, study.do, wait=wait)
     comparison = study.comparison(finished)
-    write_text_atomically(folder / "compare.json", comparison.to_json())
     write_text_atomically(folder / "table.md", markdown(comparison))
     draw(comparison, folder / "compare.png")
+    place.finish(comparison.to_json())
     return comparison
 
 
@@ -313,13 +314,13 @@ class _Study:
 
     def _run(self, job: Job, outcome: Mapping[str, Any]) -> Run:
         """Return a finished run; a record that is only in the storage is written beside the others."""
-        path = self._run_folder(job) / "record.json"
+        place = RunFolder(self._run_folder(job), RUN)
         if outcome["record"] is None:
             return Run(None, "", outcome["reason"])
         record = RunRecord.from_json(json.dumps(outcome["record"]))
-        if not path.is_file():
-            write_text_atomically(path, record_to_json(record))
-        return Run(record, str(path), "")
+        if not place.is_whole():
+            place.finish(record_to_json(record))
+        return Run(record, str(place.file(RECORD)), "")
 
 
 def _outcome(record: RunRecord) -> dict[str, Any]:

@@ -17,19 +17,20 @@ from sapool.layers import check_pool_name
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import stride_ladder
+from sapool.report.detectors import DetectorComparison, DetectorRow, markdown, rank, row_of
+from sapool.report.tables import join_strides
 from sapool.training import DivergedError, Hardware
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import fingerprint
-from sapool.workflows.compare.detector_result import DetectorComparison, DetectorRow, markdown, rank, row_of
 from sapool.workflows.detecting import (
-    RECORD,
     DetectorRun,
     DetectRequest,
     measure_untrained,
     plan_detector,
     run_detector,
 )
-from sapool.workflows.running import claim_folder, join_strides, sizes_of
+from sapool.workflows.folder import DETECT_COMPARE, RECORD, RunFolder
+from sapool.workflows.running import sizes_of
 
 # What may grow later without making another comparison of it.
 _GROWS = ("pools", "seeds")
@@ -123,14 +124,15 @@ def compare_detectors(
     """
     folder, reporter = Path(out), reporter or SilentReporter()
     study = _Study(config, folder, reporter, hardware or Hardware())
-    claim_folder(folder, config.base(), "sapool detect compare")
+    place = RunFolder(folder, DETECT_COMPARE)
+    place.claim(config.base())
     board = Board(
         storage or f"sqlite:///{folder / 'study.db'}", f"sapool-detect-{fingerprint(config.base())}", heartbeat_seconds
     )
     finished = board.work(study.wanted, study.do)
     comparison = DetectorComparison(config.base(), str(folder), rank(study.rows(finished)))
-    write_text_atomically(folder / "compare.json", comparison.to_json())
-    write_text_atomically(folder / "table.md", markdown(comparison))
+    write_text_atomically(place.file("table.md"), markdown(comparison))
+    place.finish(comparison.to_json())
     return comparison
 
 

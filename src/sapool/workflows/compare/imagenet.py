@@ -16,13 +16,13 @@ from sapool.base.files import write_text_atomically
 from sapool.base.records import Reporter, SilentReporter
 from sapool.networks.load import load_model
 from sapool.planning.plan import supported_sites
+from sapool.report.comparison import Comparison
+from sapool.report.statistics import Estimate
+from sapool.report.tables import show_estimate
 from sapool.training import Hardware, TrainConfig
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS
 from sapool.workflows.compare.comparison import compare
 from sapool.workflows.compare.config import CompareConfig
-from sapool.workflows.compare.result import Comparison
-from sapool.workflows.compare.statistics import Estimate
-from sapool.workflows.compare.tables import show_estimate
 
 MODELS = tuple(f"timm:mobilenetv2_{width}" for width in ("035", "050", "075", "100", "140"))
 STRIDES = ("1222121", "2222121", "4222121")

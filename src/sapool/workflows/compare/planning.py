@@ -17,8 +17,9 @@ from sapool.layers import POOLS
 from sapool.networks.traced import Network
 from sapool.planning.plan import Stride
 from sapool.predict.search import PlanCandidate, PlanSearch, replan, search_plans
+from sapool.report.tables import join_strides
 from sapool.workflows.compare.config import CompareConfig, Variant
-from sapool.workflows.running import join_strides, sizes_of
+from sapool.workflows.running import sizes_of
 
 # So many candidates are exported at most before a pooling, or a common plan, is given up.
 MOST_MEASURED = 8

@@ -2,8 +2,8 @@
 
 from sapool.base.sizes import format_kib
 from sapool.workflows.fit.config import FitConfig
-from sapool.workflows.fit.summary import FitSummary, claim_folder, fit
+from sapool.workflows.fit.summary import FitSummary, fit
 from sapool.workflows.fit.ways import Way
-from sapool.workflows.running import FolderConflictError
+from sapool.workflows.folder import FolderConflictError
 
-__all__ = ["FitConfig", "FitSummary", "FolderConflictError", "Way", "claim_folder", "fit", "format_kib"]
+__all__ = ["FitConfig", "FitSummary", "FolderConflictError", "Way", "fit", "format_kib"]

@@ -10,14 +10,13 @@ from typing import Any
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.files import write_text_atomically
 from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import Candidate
-from sapool.workflows import running
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way, plain_way, poolings_to_prune, pruned_way, rung_to_prune, savings_of
 from sapool.workflows.fit.work import Work
+from sapool.workflows.folder import FIT, RunFolder
 
 _Done = tuple[Way, RunRecord]
 
@@ -64,25 +63,18 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
         work.data(size)
         supported_sites(work.traced(size), size)
     # Only now, when model and data are known to work together, is anything written.
-    claim_folder(folder, config)
-    parameters = sum(p.numel() for p in work.traced(config.input_size).model.parameters())
-    reporter.stage(f"model {config.model}: {parameters:,} parameters; data {config.data} at {config.input_size} px")
-    done = _all_ways(work)
-    runs = tuple(run for _, run in done)
-    names = _best(done), _closest(done, config)
-    ways = tuple(way for way, _ in done)
-    summary = FitSummary(asdict(config), work.environment, str(folder), *names, runs, ways)
-    write_text_atomically(folder / "summary.json", record_to_json(summary))
+    place = RunFolder(folder, FIT)
+    with place.claimed(asdict(config)):
+        stock = work.traced(config.input_size).model
+        parameters = sum(p.numel() for p in stock.parameters())
+        reporter.stage(f"model {config.model}: {parameters:,} parameters; data {config.data} at {config.input_size} px")
+        done = _all_ways(work)
+        runs = tuple(run for _, run in done)
+        names = _best(done), _closest(done, config)
+        ways = tuple(way for way, _ in done)
+        summary = FitSummary(asdict(config), work.environment, str(folder), *names, runs, ways)
+        place.finish(record_to_json(summary))
     return summary
-
-
-def claim_folder(folder: Path, config: FitConfig) -> None:
-    """Write the configuration into an empty folder, or check that it is the one there.
-
-    Raises:
-        FolderConflictError: the folder holds another configuration, or files of another program.
-    """
-    running.claim_folder(folder, asdict(config), "sapool fit")
 
 
 def _all_ways(work: Work) -> list[_Done]:

@@ -20,14 +20,14 @@ from sapool.networks.recorded import read_model
 from sapool.networks.traced import TracedModel
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
+from sapool.report.tables import join_strides
 from sapool.training import DataSplits, load_data
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way
+from sapool.workflows.folder import TRAINING
 from sapool.workflows.running import (
-    TRAINING,
     Task,
     finished_record,
-    join_strides,
     measure_untrained,
     read_held,
     run_planned,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sapool.base.extras import require
 from sapool.base.files import write_bytes_atomically
-from sapool.workflows.compare.result import Comparison, PoolingRow
+from sapool.report.comparison import Comparison, PoolingRow
 
 
 def draw(comparison: Comparison, path: Path) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 
 from sapool.base.budget import Budget, Needs
 from sapool.base.records import PoolingPlan
-from sapool.workflows.compare.statistics import Estimate, PairedDifference, compare_paired, estimate
-from sapool.workflows.compare.tables import show_difference, show_estimate, show_p
-from sapool.workflows.running import join_strides
+from sapool.report.statistics import Estimate, PairedDifference, compare_paired, estimate
+from sapool.report.tables import join_strides, show_difference, show_estimate, show_p
 
 HEADINGS = (
     "pooling", "strides", "seeds", "AP50", "AP", "AP50 against best other", "p", "backbone's arena", "parameters",

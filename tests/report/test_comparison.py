@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from sapool.report.comparison import rank
+from sapool.report.tables import cells
 from sapool.workflows.compare import PoolingRow, estimate
-from sapool.workflows.compare.result import _ranked
-from sapool.workflows.compare.tables import cells
 
 
 def row(label: str, pool: str, accuracies: tuple[float, ...]) -> PoolingRow:
@@ -18,7 +18,7 @@ def test_another_form_of_the_same_layer_is_no_rival() -> None:
     best = row("sa, lean", "self_attentive", (0.92, 0.90, 0.91))
     second = row("sa", "self_attentive", (0.90, 0.89, 0.90))
     rival = row("avg", "avg", (0.80, 0.82, 0.81))
-    ranked = _ranked([rival, second, best])
+    ranked = rank([rival, second, best])
     assert [found.label for found in ranked] == ["sa, lean", "sa", "avg"]
     assert [found.against and found.against.rival for found in ranked] == ["avg", "avg", "sa, lean"]
     assert ranked[0].against is not None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sapool.base.budget import Budget
-from sapool.workflows.compare.result import Comparison, PoolingRow
-from sapool.workflows.compare.statistics import Estimate, PairedDifference
-from sapool.workflows.running import join_strides
+from sapool.report.comparison import Comparison, PoolingRow
+from sapool.report.statistics import Estimate, PairedDifference
 
 HEADINGS = (
     "pooling", "strides", "side", "seeds", "int8 test", "float test", "against best other", "p",
@@ -105,3 +105,8 @@ def markdown(comparison: Comparison) -> str:
 
 def _line(texts: Sequence[str]) -> str:
     return "| " + " | ".join(texts) + " |"
+
+
+def join_strides(strides: Sequence[Any]) -> str:
+    """Return strides as ``4,2,1``."""
+    return ",".join(str(stride) for stride in strides)

@@ -6,8 +6,8 @@ from typing import Any
 import matplotlib.figure
 import pytest
 
+from sapool.report.figures import draw
 from sapool.workflows.compare import Comparison, PoolingRow, estimate
-from sapool.workflows.compare.picture import draw
 
 
 def row(label: str, accuracies: tuple[float, ...]) -> PoolingRow:

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from sapool.workflows.compare.statistics import compare_paired, estimate
+from sapool.report.statistics import compare_paired, estimate
 
 # Student's t at 97.5 %, from printed tables.
 T_975 = {2: 4.302653, 4: 2.776445, 7: 2.364624}

@@ -6,13 +6,13 @@ from typing import Any
 
 from sapool.base.budget import Budget
 from sapool.base.records import PoolingPlan, SitePlan
+from sapool.report.detectors import DetectorComparison, cells, markdown, row_of
+from sapool.report.tables import show_estimate
 from sapool.workflows.compare import DetectCompareConfig, estimate
-from sapool.workflows.compare.detector_result import DetectorComparison, cells, markdown, row_of
-from sapool.workflows.compare.tables import show_estimate
 
 
 def test_the_published_table_says_what_its_records_say() -> None:
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[2]
     held = json.loads((root / "benchmarks" / "results" / "detection_pools.json").read_text())
     page = (root / "benchmarks" / "results" / "detection_pools.md").read_text()
     documented = (root / "docs" / "detection.md").read_text()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sapool.workflows.compare.tables import show_p
+from sapool.report.tables import show_p
 
 
 @pytest.mark.parametrize(("value", "said"), [(None, "-"), (0.04321, "0.043"), (0.001, "0.001"), (0.0009, "<0.001")])
