@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from sapool.base.files import check_path, check_replaceable
+from sapool.base.reporter import LineReporter
 from sapool.base.sizes import parse_size
 from sapool.cli.signals import INTERRUPTED
 
@@ -32,14 +33,13 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-class Terminal:
+class Terminal(LineReporter):
     """A Reporter on standard error: a line a stage; while training a bar, or in a file a line every tenth."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._done = self._total = self._tenths = 0
-        self._said = ""
 
     def stage(self, text: str) -> None:
         """Print a line."""
@@ -47,7 +47,7 @@ class Terminal:
 
     def start(self, name: str, total: int) -> None:
         """Open a bar."""
-        self._done, self._total, self._tenths = 0, total, 0
+        super().start(name, total)
         if messages.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -60,12 +60,10 @@ class Terminal:
 
     def advance(self, text: str = "") -> None:
         """Move the bar."""
-        self._done += 1
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
-        elif text != self._said and self._done * 10 // self._total > self._tenths:
-            self._tenths, self._said = self._done * 10 // self._total, text
-            self.stage(f"  {text}")
+        else:
+            super().advance(text)
 
     def finish(self) -> None:
         """Close the bar."""

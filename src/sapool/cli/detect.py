@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sapool.detection import BoxSplits, DetectConfig, DetectionRecord
     from sapool.detection.boxes import CocoAnnotations
     from sapool.workflows.compare import DetectorComparison
-    from sapool.workflows.detecting import DetectorRun
+    from sapool.workflows.detect import DetectorRun
 
 detect = typer.Typer(
     help="Object detection with any pooling in the backbone.\n\nStart with: sapool detect train",
@@ -84,7 +84,7 @@ def train(
     """
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware, processes
-    from sapool.workflows.detecting import DetectRequest, run_detector
+    from sapool.workflows.detect import DetectRequest, run_detector
 
     check_folder(out)
     config = read_detection_recipe(
@@ -113,7 +113,7 @@ def _plan(
     model: str, config: DetectConfig, pool: str | None, strides: str | None, plan: Path | None
 ) -> PoolingPlan | None:
     from sapool.cli.plan_table import parse_strides
-    from sapool.workflows.detecting import plan_detector
+    from sapool.workflows.detect import plan_detector
 
     if plan is None:
         if pool is None and strides is None:
@@ -171,7 +171,7 @@ def evaluate(
 
 
 def _loaded(folder: Path) -> tuple[DetectorRun, BoxSplits]:
-    from sapool.workflows.detecting import read_detector
+    from sapool.workflows.detect import read_detector
 
     run = read_detector(folder)
     return run, run.request.splits()
@@ -206,7 +206,7 @@ def predict(
     Example: sapool detect predict runs/detector photo.jpg --out found
     """
     from sapool.detection.predicting import predict_files
-    from sapool.workflows.detecting import read_detector
+    from sapool.workflows.detect import read_detector
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")

@@ -22,7 +22,7 @@ from sapool.report.tables import join_strides
 from sapool.training import DivergedError, Hardware
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import fingerprint
-from sapool.workflows.detecting import (
+from sapool.workflows.detect import (
     DetectorRun,
     DetectRequest,
     measure_untrained,
