@@ -117,3 +117,35 @@ def test_sampling_at_whole_offsets_shifts_the_map() -> None:
 def test_what_deformation_leaves_no_room_for_is_refused(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"DeformableSelfAttentivePool2d: {next(iter(kwargs))} must be one of"):
         DeformableSelfAttentivePool2d(4, 2, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [DeformableSelfAttentivePool2d, MixedSelfAttentivePool2d])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_pixel_that_is_no_number_makes_its_image_none(
+    kind: type[DeformableSelfAttentivePool2d], value: float, trained: bool
+) -> None:
+    torch.manual_seed(0)
+    pool = kind(4, 2).eval()
+    if trained:  # else every offset is zero times something
+        randomize(pool)
+    x = torch.rand(2, 4, 12, 12)
+    sound = pool(x)
+    broken = x.clone()
+    broken[0, 1, 3, 5] = value
+    broken.requires_grad_()
+    y = pool(broken)
+    assert torch.isnan(y[0]).all()
+    torch.testing.assert_close(y[1], sound[1])
+    y.sum().backward()
+    assert broken.grad is not None
+    assert torch.isfinite(broken.grad[1]).all()
+    pool.train()(broken).sum().backward()  # the norms' statistics are of both images
+
+
+def test_offsets_far_beyond_the_map_are_its_border() -> None:
+    values = torch.rand(1, 2, 5, 7)
+    for far in (1e3, 1e30, float("inf")):
+        offsets = torch.full((1, 2, 5, 7), far)
+        torch.testing.assert_close(sample_at_offsets(values, offsets), values[:, :, -1:, -1:].expand_as(values))
+        torch.testing.assert_close(sample_at_offsets(values, -offsets), values[:, :, :1, :1].expand_as(values))

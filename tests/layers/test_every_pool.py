@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,32 @@ def test_torch_compile_takes_the_whole_graph(variant: str) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), pool(x), atol=1e-5, rtol=1e-5)
+
+
+@every_pool
+@pytest.mark.parametrize("training", [True, False])
+def test_what_follows_in_place_trains(variant: str, training: bool) -> None:
+    torch.manual_seed(0)
+    pool, x = make(variant).train(training), torch.randn(2, CHANNELS, 8, 8, requires_grad=True)
+    state = copy.deepcopy(pool.state_dict())
+    gradients = []
+    for inplace in (False, True):
+        pool.load_state_dict(state)
+        torch.manual_seed(0)
+        (gradient,) = torch.autograd.grad(nn.functional.relu(pool(x), inplace=inplace).square().sum(), x)
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile's default backend needs a C++ compiler")
+@pytest.mark.parametrize(
+    "variant", ["self_attentive", "self_attentive, normalised", "deformable_self_attentive", "attention_strided"]
+)
+def test_a_compiled_pool_trains_at_a_second_size(variant: str) -> None:
+    torch._dynamo.reset()
+    pool = make(variant).train()
+    compiled = torch.compile(pool)
+    for side in (8, 12, 16):
+        x = torch.randn(2, CHANNELS, side, side, requires_grad=True)
+        gradients = [torch.autograd.grad(form(x).square().sum(), x)[0] for form in (compiled, pool)]
+        torch.testing.assert_close(*gradients)

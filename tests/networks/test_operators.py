@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
+from sapool import find_downsampling
+from sapool.base.records import UnsupportedSite
 from sapool.networks.operators import Operator, read_operator, samples
 from sapool.networks.traced import trace
 
@@ -47,3 +51,13 @@ def test_the_extra_zeros_keep_every_sample_in_its_place() -> None:
         assert full.shape[2:] == x.shape[2:]
         kept = conv(x)
         torch.testing.assert_close(full[:, :, ::stride, ::stride][:, :, : kept.shape[2], : kept.shape[3]], kept)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.jit.script])
+def test_what_shrinks_inside_a_wrapper_is_listed_by_its_own_name(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    part = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2))
+    found = find_downsampling(nn.Sequential(wrap(part), nn.Conv2d(4, 4, 3, 2, 1)), 32)
+    inner = "0.module" if wrap is nn.DataParallel else "0"
+    assert [site.name for site in found] == [f"{inner}.0", f"{inner}.1", "1"]
+    assert all(isinstance(site, UnsupportedSite) and "it is inside 0 (" in site.reason for site in found[:2])

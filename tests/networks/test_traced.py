@@ -224,3 +224,16 @@ def test_a_network_that_can_only_be_recorded_is_so_once(traces: Traces, monkeypa
     with pytest.raises(UntraceableModelError, match="can't trace NeedsValues"):
         profile_memory(model, 32)
     assert sum(traces.values()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_a_scripted_network_is_refused_in_one_line() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()))
+    steps: list[Callable[[], object]] = [
+        lambda: sapool.find_downsampling(scripted, 32),
+        lambda: sapool.make_plan(scripted, 32),
+        lambda: profile_memory(scripted, 32),
+    ]
+    for step in steps:
+        with pytest.raises(ValueError, match=r"^Sequential is scripted, .*: give the network as it was before"):
+            step()

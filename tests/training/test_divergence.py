@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sapool.layers import create_pool
 from sapool.training import DivergedError, TrainConfig, train
 from sapool.training.divergence import first_bad_gradient, first_bad_output
 from tests.training.tiny import blobs, network
@@ -58,3 +59,13 @@ def test_training_stops_with_the_place(break_it: str, said: str, tmp_path: Path)
     with pytest.raises(DivergedError, match=said) as caught:
         train(model, blobs(), TrainConfig(epochs=1, batch_size=10), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pool", ["deformable_self_attentive", "mixed_self_attentive"])
+def test_a_diverging_sampler_stops_with_the_place_too(pool: str, tmp_path: Path) -> None:
+    """Offsets that are no numbers are no addresses: the loss becomes NaN, and the process lives to say so."""
+    model = nn.Sequential(create_pool(pool, 3, 2), nn.Flatten(), nn.Linear(48, 4))
+    with torch.no_grad():
+        model.get_parameter("0.offset.bias").fill_(float("inf"))
+    with pytest.raises(DivergedError, match=r"the loss became nan in epoch 1, step 1: lower learning_rate"):
+        train(model, blobs(), TrainConfig(epochs=1, batch_size=10), tmp_path)

@@ -21,6 +21,7 @@ from sapool.base.extras import require
 from sapool.base.files import write_bytes_atomically
 from sapool.base.records import ExportRecord
 from sapool.export._quiet import captured_output
+from sapool.export.finite import why_not_finite
 from sapool.export.refusal import explain_refusal, raising_module
 from sapool.export.runtime.interpreters import InterpreterError
 from sapool.export.runtime.parity import dequantize, run_images
@@ -76,7 +77,7 @@ def export_int8(
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     chosen = choose_passes(passes)
-    if refusal := why_unsupported(model):
+    if refusal := why_unsupported(model) or why_not_finite(model):
         raise ExportError(refusal)
     images = _collect(calibration)
     rewritten = copy.deepcopy(model).to("cpu", torch.float32).eval()

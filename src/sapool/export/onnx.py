@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sapool.base.extras import require
 from sapool.base.files import write_bytes_atomically
 from sapool.export._quiet import captured_output
+from sapool.export.finite import why_not_finite
 from sapool.export.litert import ExportError
 from sapool.export.refusal import explain_refusal, first_line
 from sapool.networks.traced import InputSize, as_input_size, evaluating
@@ -67,6 +68,8 @@ def export_onnx(model: nn.Module, input_size: InputSize, path: str | Path) -> On
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     size = as_input_size(input_size)
+    if refusal := why_not_finite(model):
+        raise ExportError(refusal)
     images = torch.rand(_CHECKED_BATCH, *size, generator=torch.Generator().manual_seed(0))
     network = copy.deepcopy(model).to("cpu", torch.float32).eval()
     with evaluating(network):

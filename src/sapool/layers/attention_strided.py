@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sapool.base.tflm_limits import MOST_KEYS
 from sapool.layers.attention import LearnedPosition2d, PatchBatchNorm2d, TokenAttention, embedding_width
-from sapool.layers.window import Pair, WindowPool2d
+from sapool.layers.window import Pair, WindowPool2d, eager_in_training, rectify
 
 
 class AttentionStridedPool2d(WindowPool2d):
@@ -64,6 +64,7 @@ class AttentionStridedPool2d(WindowPool2d):
         self.reduce = nn.Conv2d(embed_dim, in_channels, self.window.kernel_size, self.window.stride, inside)
         self.reduce_norm = PatchBatchNorm2d(in_channels)
 
+    @eager_in_training
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo), as large as ``nn.MaxPool2d`` makes it.
 
@@ -78,4 +79,4 @@ class AttentionStridedPool2d(WindowPool2d):
         attended = self.attention(tokens)
         if self.window.ceil_mode:
             attended = self.window.pad(attended)
-        return F.relu(self.reduce_norm(self.reduce(attended)))
+        return rectify(self.reduce_norm(self.reduce(attended)))

@@ -17,7 +17,16 @@ from sapool.base.extras import require
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.self_attentive import SelfAttentivePool2d
 from sapool.layers.weighted import crop, upsample_nearest, weighted_average
-from sapool.layers.window import Pair, at_least_float
+from sapool.layers.window import Pair, at_least_float, eager_in_training
+
+
+def reachable(offsets: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return offsets that a sampler of a map of ``size`` can take: in its memory there are no others.
+
+    What is further from the map than any pixel stays beyond it, and what is no number becomes 0: the caller marks it.
+    """
+    reach = float(sum(size) + 2)
+    return torch.nan_to_num(offsets, nan=0.0).clamp(-reach, reach)
 
 
 def sample_at_offsets(values: Tensor, offsets: Tensor) -> Tensor:
@@ -28,9 +37,10 @@ def sample_at_offsets(values: Tensor, offsets: Tensor) -> Tensor:
         offsets: (N, 2, H, W): rows down, then columns right, in pixels.
 
     Returns:
-        (N, C, H, W); ``values`` itself (to rounding) where the offsets are zero.
+        (N, C, H, W); ``values`` itself (to rounding) where the offsets are zero, or no numbers.
     """
     height, width = values.shape[2:]
+    offsets = reachable(offsets, (height, width))
     rows = torch.arange(height, device=values.device, dtype=values.dtype)[None, :, None] + offsets[:, 0]
     columns = torch.arange(width, device=values.device, dtype=values.dtype)[None, None, :] + offsets[:, 1]
     # grid_sample's own coordinates: -1 and 1 are the middles of the first and the last pixel.
@@ -93,9 +103,11 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         assert isinstance(conv, nn.Conv2d)
         mask = torch.sigmoid(self.modulation(x))
         # In float32: torchvision has no half precision on a CPU, and half a pixel's fraction is lost in bfloat16.
-        wide = [None if t is None else at_least_float(t) for t in (x, offsets, conv.weight, conv.bias, mask)]
+        near = reachable(offsets, (x.shape[2], x.shape[3]))
+        wide = [None if t is None else at_least_float(t) for t in (x, near, conv.weight, conv.bias, mask)]
         sampled = deform_conv2d(*wide[:4], stride=self.patch_size, mask=wide[4])
-        return sampled.to(x.dtype)
+        lost = ~torch.isfinite(offsets).all(1, keepdim=True)
+        return sampled.masked_fill(lost, math.nan).to(x.dtype)
 
     def _per_pixel(self, offsets: Tensor) -> Tensor:
         """Bring offsets (N, 2 p^2, h, w), pairs sample by sample, to the pixels they belong to: (N, 2, H, W)."""
@@ -112,6 +124,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         moved = sample_at_offsets(full, -self._per_pixel(offsets).to(full.dtype))
         return crop(moved, (x.shape[2], x.shape[3]))
 
+    @eager_in_training
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x`` (N, C, H, W) to (N, C, Ho, Wo)."""
         self.check_map(x)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sapool.layers.attention import PatchBatchNorm2d
 from sapool.layers.space_to_depth import check_square_tiles
-from sapool.layers.window import Pair, Window, WindowPool2d
+from sapool.layers.window import Pair, Window, WindowPool2d, rectify
 
 _QUAD = Window((2, 2), (2, 2))
 
@@ -82,4 +81,4 @@ class HaarPool2d(WindowPool2d):
         """
         self.check_map(x)
         y = self.mix(self.transform(x))
-        return y if self.mix_norm is None else F.relu(self.mix_norm(y))
+        return y if self.mix_norm is None else rectify(self.mix_norm(y))

@@ -28,7 +28,7 @@ from sapool.layers.weighted import (
     spread_weight,
     weighted_average,
 )
-from sapool.layers.window import Pair, WindowPool2d, as_pair, at_least_float
+from sapool.layers.window import Pair, WindowPool2d, as_pair, at_least_float, eager_in_training
 
 Restoration = Literal["nearest", "bilinear", "pixel_shuffle"]
 Combine = Literal["weight", "context", "both"]
@@ -269,6 +269,7 @@ class SelfAttentivePool2d(WindowPool2d):
         logit = _shuffle(logit, self.patch_size)
         return crop(F.interpolate(logit, size=full, mode="nearest") if stretch else logit, size)
 
+    @eager_in_training
     def forward(self, x: Tensor) -> Tensor:
         """Pool ``x``.
 

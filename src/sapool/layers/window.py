@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from operator import index
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,32 @@ def as_pair(value: int | tuple[int, ...] | list[int], name: str = "size") -> Pai
 def at_least_float(x: Tensor) -> Tensor:
     """Return ``x`` in float32 if it is in a half type, where sums and exponentials overflow."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+Pool = TypeVar("Pool", bound=nn.Module)
+
+
+def eager_in_training(forward: Callable[[Pool, Tensor], Tensor]) -> Callable[[Pool, Tensor], Tensor]:
+    """Let ``torch.compile`` leave a layer's forward as it is while it trains.
+
+    Its default backend can't keep views for the backward pass where the map's size is a symbol (torch 2.14), as it is
+    from the second size on; what is around the layer is compiled.
+    """
+    eagerly: Callable[[Pool, Tensor], Tensor] = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
+
+    @wraps(forward)
+    def run(pool: Pool, x: Tensor) -> Tensor:
+        if torch.compiler.is_dynamo_compiling() and pool.training and torch.is_grad_enabled():
+            return eagerly(pool, x)
+        return forward(pool, x)
+
+    return run
+
+
+def rectify(x: Tensor) -> Tensor:
+    """ReLU as a layer's last step: its gradient needs ``x``, not the result, which an in-place layer may overwrite."""
+    trains = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
+    return F.threshold(x, 0, 0) if trains else F.relu(x)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def read_operator(traced: TracedModel, node: fx.Node) -> Operator | str:
 def inner_sites(traced: TracedModel, node: fx.Node) -> tuple[UnsupportedSite, ...]:
     """List what has a stride inside a module of the network's own that stays one node."""
     module, name = module_of(traced, node), str(node.target)
-    if module is None or is_pool(module) or type(module).__module__.startswith("torch.nn."):
+    if module is None or is_pool(module) or type(module).__module__.startswith("torch.nn.modules."):
         return ()
     why = traced.opaque.get(name, "it runs as one piece")
     reason = f"it is inside {name} ({type(module).__name__}), whose code can't be changed: {why}"

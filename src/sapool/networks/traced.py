@@ -142,6 +142,11 @@ def trace(model: Network, input_size: InputSize, whole: Collection[str] = ()) ->
         return known or _also_at(model, trace(model.model, size, whole), whole)
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{model.original_name} is scripted, and a scripted network's code can't be read or changed: give the "
+            "network as it was before torch.jit"
+        )
     if isinstance(model, fx.GraphModule):
         copied = fx.GraphModule(model, _copied(model.graph), model.__class__.__name__)
         return TracedModel(model, size, copied, run_shapes(copied, size))

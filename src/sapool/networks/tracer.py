@@ -295,8 +295,11 @@ def strided_modules(module: nn.Module) -> list[str]:
     """Return the names of the convolutions and pools in ``module`` that have a stride, itself included."""
     found = []
     for name, layer in module.named_modules():
-        pool = type(layer).__name__.endswith(("Pool2d", "Pool2dSame")) and hasattr(layer, "kernel_size")
-        if isinstance(layer, nn.Conv2d) or pool:
+        kind = str(
+            getattr(layer, "original_name", type(layer).__name__)
+        )  # a scripted module has its class's name there
+        pool = kind.endswith(("Pool2d", "Pool2dSame")) and hasattr(layer, "kernel_size")
+        if isinstance(layer, nn.Conv2d) or pool or kind == "Conv2d":
             stride = cast(Any, layer).stride
             if max(stride if isinstance(stride, tuple | list) else (stride,)) > 1:
                 found.append(name)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
-from sapool import apply_plan, export_int8, load_model, make_plan, randomize_norms
+from sapool import apply_plan, export_int8, find_downsampling, load_model, make_plan, randomize_norms
 from sapool.export import measure_arena
 from sapool.predict.lowering import UnpredictableError
 from sapool.predict.profile import profile_memory
@@ -67,3 +68,96 @@ class PositiveColumns(nn.Module):
 def test_an_operation_whose_shapes_need_the_numbers_is_named() -> None:
     with pytest.raises(UnpredictableError, match="nonzero: its shapes need the numbers"):
         profile_memory(PositiveColumns(), 8)
+
+
+class Activated(nn.Module):
+    """Two convolutions with an activation between them."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.activation(self.first(x))).mean((2, 3))
+
+
+ACTIVATIONS: list[tuple[nn.Module, list[str]]] = [
+    (nn.LeakyReLU(0.1), ["DEQUANTIZE", "LEAKY_RELU", "QUANTIZE"]),
+    (nn.PReLU(8), ["RELU", "MUL", "MUL", "SUB"]),
+    (nn.PReLU(), ["RELU", "MUL", "MUL", "SUB"]),
+    (nn.Hardtanh(), []),
+    (nn.Hardtanh(0.0, 6.0), []),
+    (nn.ReLU6(), []),
+    (nn.Tanh(), ["TANH"]),
+]
+
+
+@pytest.mark.parametrize(("activation", "kinds"), ACTIVATIONS, ids=lambda value: str(value))
+def test_an_activation_is_what_the_converter_makes_of_it(activation: nn.Module, kinds: list[str]) -> None:
+    profile = profile_memory(Activated(activation).eval(), 32, passes="none")
+    found = [operator.kind for operator in profile.by_operator]
+    assert found == ["PAD", "CONV_2D", *kinds, "PAD", "CONV_2D", "MEAN"]
+    assert not profile.unknown_operators
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", [activation for activation, _ in ACTIVATIONS[:4]], ids=str)
+def test_an_activation_is_predicted_to_the_byte(activation: nn.Module, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, path = Activated(activation).eval(), tmp_path / "net.tflite"
+    export_int8(net, [torch.rand(4, 3, 32, 32)], path)
+    assert profile_memory(net, 32).total_bytes == measure_arena(path).total_bytes
+
+
+@pytest.mark.parametrize("activation", [nn.ELU(), nn.Softplus(), nn.Mish(), nn.Hardshrink(), nn.GELU()], ids=str)
+def test_a_prediction_with_operators_that_are_not_known_says_so(activation: nn.Module) -> None:
+    assert profile_memory(Activated(activation).eval(), 32).unknown_operators
+
+
+class Attending(nn.Module):
+    """A convolution's pixels as tokens of one of torch's own attention layers."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.attention, self.head = nn.Conv2d(3, 16, 3, 4, 1), attention, nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.stem(x).flatten(2).transpose(1, 2)
+        if isinstance(self.attention, nn.MultiheadAttention):
+            tokens, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        else:
+            tokens = self.attention(tokens)
+        return self.head(tokens.mean(1))
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [nn.MultiheadAttention(16, 2, batch_first=True), nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_attention_of_torchs_own_is_predicted_and_listed_as_not_known(attention: nn.Module) -> None:
+    profile = profile_memory(Attending(attention).eval(), 32)
+    assert profile.unknown_operators == ("MULTI_HEAD_ATTENTION_FORWARD",)
+    assert profile.head_bytes >= 8 * 8 * 16 * 2  # its tokens before and after
+
+
+def test_a_vision_transformer_is_planned_and_predicted() -> None:
+    net = VisionTransformer(64, 16, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=4).eval()
+    assert "MULTI_HEAD_ATTENTION_FORWARD" in profile_memory(net, 64).unknown_operators
+    (site,) = find_downsampling(net, 64)
+    assert site.name == "conv_proj"
+    assert make_plan(net, 64, "avg", [16]).strides == (16,)
+
+
+def test_a_part_in_data_parallel_is_predicted_as_without() -> None:
+    parts = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU()), nn.Conv2d(4, 4, 3, 2, 1)
+    plain, wrapped = (nn.Sequential(first, parts[1]).eval() for first in (parts[0], nn.DataParallel(parts[0])))
+    assert profile_memory(wrapped, 32).total_bytes == profile_memory(plain, 32).total_bytes
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_a_scripted_part_is_named() -> None:
+    net = nn.Sequential(torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())), nn.Conv2d(4, 4, 3))
+    with pytest.raises(UnpredictableError, match=r"^0 is scripted: its code can't be read"):
+        profile_memory(net.eval(), 32)

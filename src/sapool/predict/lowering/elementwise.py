@@ -11,7 +11,7 @@ from sapool.predict.lowering.builder import Builder, Shape, Value
 Rule = Callable[..., Any]
 
 
-_FLOAT_ISLANDS = ("EXP", "LOG", "SQRT")
+_FLOAT_ISLANDS = ("EXP", "LOG", "SQRT", "LEAKY_RELU")
 
 
 def emit_unary(b: Builder, x: Value, kind: str) -> Value:
@@ -62,11 +62,28 @@ def emit_hard_sigmoid(b: Builder, x: Value) -> Value:
     return emit_binary(b, clipped, 1 / 6, "MUL")
 
 
-def emit_clamp(b: Builder, x: Value, low: float = 0.0, high: float = 6.0) -> Value:
-    """ReLU6 where the bounds are its own, else a maximum and a minimum."""
-    if (low, high) == (0.0, 6.0):
-        return emit_unary(b, x, "RELU6")
-    return emit_binary(b, emit_binary(b, x, low, "MAXIMUM"), high, "MINIMUM")
+_CLAMPS: dict[tuple[float | None, float | None], str] = {
+    (0.0, 6.0): "RELU6",
+    (-1.0, 1.0): "RELU_N1_TO_1",
+    (0.0, 1.0): "RELU_0_TO_1",
+    (0.0, None): "RELU",
+}
+
+
+def emit_clamp(b: Builder, x: Value, low: float | None, high: float | None) -> Value:
+    """An activation where the bounds are one's own, else a maximum and a minimum."""
+    if (low, high) in _CLAMPS:
+        return emit_unary(b, x, _CLAMPS[low, high])
+    raised = x if low is None else emit_binary(b, x, low, "MAXIMUM")
+    return raised if high is None else emit_binary(b, raised, high, "MINIMUM")
+
+
+def emit_prelu(b: Builder, x: Value) -> Value:
+    """``relu(x) - a relu(-x)``, as the converter writes it."""
+    above = emit_unary(b, x, "RELU")
+    below = b.emit("MUL", (x, b.constant((), shared=("number", -1.0))), x.shape, x.last, fusedActivationFunction=1)
+    scaled = b.emit("MUL", (below, b.constant((x.shape[1],))), x.shape, x.last, fusedActivationFunction=0)
+    return emit_binary(b, above, scaled, "SUB")
 
 
 def emit_softmax(b: Builder, x: Value, dim: int = -1) -> Value:
@@ -101,7 +118,7 @@ UNARY = {
     "hardswish": "HARD_SWISH",
     "gelu": "GELU",
     "leaky_relu": "LEAKY_RELU",
-    "elu": "ELU",
+    "elu": "ELU (SEVERAL)",  # the converter writes several operators, which are not known here
     "exp": "EXP",
     "log": "LOG",
     "sqrt": "SQRT",

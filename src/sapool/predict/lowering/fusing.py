@@ -11,7 +11,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FUSABLE = (*_CONVOLUTIONS, "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION")
 # Their output has the scale of their input.
 _FIXED_SCALE = ("SLICE", "STRIDED_SLICE", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "PAD", "RESIZE_NEAREST_NEIGHBOR")
-_ACTIVATIONS = {"RELU": 1, "RELU6": 3}  # the schema's numbers
+_ACTIVATIONS = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}  # the schema's numbers
 
 
 def fuse(b: Builder, outputs: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._symbolic_trace import PH
 
 from sapool.base.errors import SapoolError
 from sapool.base.quoting import one_line
@@ -191,7 +193,10 @@ class _Walk:
             return self.b.emit(name.upper(), inputs, tuple(made.shape), last=False)
         if not isinstance(made, tuple | list) or not any(isinstance(part, Tensor) for part in made):
             return made
-        return tuple(self.b.emit(name.upper(), inputs, tuple(part.shape), last=False) for part in made)
+        return tuple(
+            self.b.emit(name.upper(), inputs, tuple(part.shape), last=False) if isinstance(part, Tensor) else part
+            for part in made
+        )
 
     def _module(self, module: nn.Module, x: Any, *args: Any, **kwargs: Any) -> Any:
         for kind in type(module).__mro__:
@@ -211,10 +216,20 @@ class _Walk:
 
     def _inside(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Trace into a module that has no rule of its own."""
-        key = (module, _first_shape(args))
+        if isinstance(module, nn.DataParallel):
+            return self._module(module.module, *args, **kwargs)
+        if isinstance(module, torch.jit.ScriptModule):
+            name = self.b.module or "the network"
+            raise UnpredictableError(f"{name} is scripted: its code can't be read, give it as it was before")
+        given = inspect.signature(module.forward).bind(*args, **kwargs)
+        given.apply_defaults()
+        plain = {name: PH if _flat_values(value) else value for name, value in given.arguments.items()}
+        key = (module, _first_shape(args), repr(plain))
         if key not in self.memo:
             try:
-                self.memo[key] = fx.GraphModule(module, _InnerTracer(_example(module, key[1])).trace(module))
+                tracer = _InnerTracer(_example(module, key[1]))
+                with torch.no_grad():
+                    self.memo[key] = fx.GraphModule(module, tracer.trace(module, plain))
             except RuntimeError as error:  # numbers that the layer makes, in an operation with what has only a shape
                 if "device meta" not in str(error):
                     raise
@@ -222,10 +237,7 @@ class _Walk:
                 raise UnpredictableError(
                     f"{name}: its shapes need the numbers ({one_line(str(error), 200)})"
                 ) from error
-        inner = _Walk(self.b, self.memo[key], None, self.memo)
-        graph = self.memo[key].graph
-        names = [node.target for node in graph.nodes if node.op == "placeholder"]
-        return inner.run(*args, *(kwargs.get(str(name)) for name in names[len(args) :]))
+        return _Walk(self.b, self.memo[key], None, self.memo).run(*given.arguments.values())
 
     def _pool(self, module: nn.Module, x: Value) -> Value:
         """Lower a pooling layer in the form in which it is exported; the same one on the same map only once."""
@@ -294,6 +306,10 @@ def _fact(name: str, args: tuple[Any, ...]) -> Any:
     if name == "size":
         return x.shape[args[1]] if len(args) > 1 else x.shape
     return len(x.shape) if name in ("dim", "ndim") else int(torch.Size(x.shape).numel())
+
+
+def _flat_values(nested: Any) -> list[Value]:
+    return [leaf for leaf in _flat(nested) if isinstance(leaf, Value)]
 
 
 def _flat(nested: Any) -> list[Any]:
