@@ -92,5 +92,5 @@ class FitConfig:
 
     def default_folder(self) -> Path:
         """Return ``runs/`` + data, model, input size and budget."""
-        data, model = (re.sub(r"[^\w.+-]+", "-", name).strip("-") for name in (self.data, self.model))
+        data, model = (re.sub(r"[^\w.+-]", "-", name.strip("/")) for name in (self.data, self.model))
         return Path("runs") / f"{data}_{model}_{size_slug(self.input_size)}_{format_kib(self.ram_bytes)}"
