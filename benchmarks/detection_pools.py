@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from sapool.base.environment import describe_environment
-from sapool.cli.console import Terminal
+from sapool.base.reporter import LineReporter
 from sapool.detection import read_detection_recipe
 from sapool.report.detectors import markdown
 from sapool.workflows.compare import DetectCompareConfig, compare_detectors
@@ -37,7 +37,7 @@ def main() -> None:
         ram_bytes=asked.ram,
         seeds=asked.seeds,
     )
-    found = compare_detectors(config, RUNS, reporter=Terminal())
+    found = compare_detectors(config, RUNS, reporter=LineReporter())
     rows = [asdict(row) for row in found.rows]
     held = {"config": found.config, "environment": describe_environment(), "rows": rows}
     (RESULTS / "detection_pools.json").write_text(json.dumps(held, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Time and memory of the self-attentive pool against its literal formula, side by side in one run.
 
-The literal formula is ``tests/authors/literal.py``: every step at full resolution, attention by
+The literal formula is ``literal.py``: every step at full resolution, attention by
 ``nn.MultiheadAttention`` as the authors call it (which keeps the L x L map). Rounds alternate between the forms, so
 that a machine that slows down slows all of them; a ratio is the median of the rounds' ratios, its spread the middle
 half.
@@ -25,12 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from literal import LiteralPool
 from torch import Tensor, nn
 
 from sapool.layers import SelfAttentivePool2d
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.networks.authors.literal import LiteralPool
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 4
@@ -158,7 +156,7 @@ PEAK = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from benchmarks.pooling_speed import forms_full
+from pooling_speed import forms_full
 
 def kib(field):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -175,7 +173,7 @@ print((kib("VmHWM") - before) * 1024)
 
 def peak_bytes(form: str, side: int, batch: int) -> int:
     """Return how far one training step raises the peak memory of a fresh process: the median of five processes."""
-    code = PEAK.format(root=str(Path(__file__).parents[1]), form=form, side=side, batch=batch)
+    code = PEAK.format(root=str(Path(__file__).parent), form=form, side=side, batch=batch)
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
     return statistics.median(int(run.stdout) for run in runs)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import copy
+import gc
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,23 @@ from torch import Tensor, nn
 
 from sapool.export import export_int8, randomize_norms
 from sapool.layers import SelfAttentivePool2d
+from tests import shared
 
 # A machine at work is slow now and then: that is no failure.
 settings.register_profile("no deadline", parent=settings.default, deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share what is slow to make between all processes of this run."""
+    if shared.open_folder():
+        config.add_cleanup(shared.remove_folder)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of cyclic garbage pass by what was imported: converting looks through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 class PooledNet(nn.Module):
@@ -40,8 +53,6 @@ def images(count: int = 8, size: int = 32) -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An int8 ``.tflite`` of a small network with a self-attentive pool."""
-    path = tmp_path_factory.mktemp("exported") / "model.tflite"
-    export_int8(copy.deepcopy(pooled_net()), [images(16)], path)
-    return path
+def exported() -> Path:
+    """An int8 ``.tflite`` of a small network with a self-attentive pool; a test that writes to it takes a copy."""
+    return shared.made_once("exported.tflite", lambda path: export_int8(pooled_net(), [images(16)], path))

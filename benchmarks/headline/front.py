@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sapool.base.files import write_bytes_atomically, write_text_atomically
-from sapool.cli.console import Terminal
+from sapool.base.reporter import LineReporter
 from sapool.training import TrainConfig
 from sapool.workflows.compare import CompareConfig, Comparison, compare
 
@@ -68,7 +68,7 @@ def named(strides: tuple[int, ...]) -> str:
 
 def run(name: str, config: CompareConfig) -> None:
     """Run one comparison, and add its rows to the data."""
-    comparison = compare(config, RUNS / name.replace(",", ""), reporter=Terminal())
+    comparison = compare(config, RUNS / name.replace(",", ""), reporter=LineReporter())
     held: dict[str, Any] = json.loads(DATA.read_text()) if DATA.is_file() else {}
     held[name] = rows_of(comparison)
     write_text_atomically(DATA, json.dumps(held, indent=1) + "\n")

@@ -21,7 +21,7 @@ from sapool.base.budget import Budget
 from sapool.base.environment import describe_environment
 from sapool.base.files import write_bytes_atomically, write_text_atomically
 from sapool.base.records import record_to_json
-from sapool.cli.console import Terminal
+from sapool.base.reporter import LineReporter
 from sapool.export import check_parity
 from sapool.training import DataSplits, TrainConfig, gather, load_data
 from sapool.workflows.running import PARITY_IMAGES, Task, int8_accuracy, train_once, write_record
@@ -76,7 +76,7 @@ def run(name: str, seed: int) -> None:
         environment=describe_environment(),
         pool=network.pool,
     )
-    trained = train_once(task, model.train(), data, folder, Terminal())
+    trained = train_once(task, model.train(), data, folder, LineReporter())
     file = folder / "model.tflite"
     deployed = deploy(model, list(data.calibration()), file)
     parity = check_parity(file, gather(data.test, PARITY_IMAGES)[0])

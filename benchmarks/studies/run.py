@@ -16,7 +16,7 @@ import definitions
 import records
 import torch
 
-from sapool.cli.console import Terminal
+from sapool.base.reporter import LineReporter
 from sapool.workflows.compare import CompareConfig, Comparison, compare
 from sapool.workflows.folder import COMPARE, RunFolder
 
@@ -49,10 +49,10 @@ def run(name: str, seeds: int, final_seeds: int) -> None:
     records.restore(study.folder, folder)
     for other in definitions.larger_budgets(study):
         records.borrow(RUNS / other.folder, folder, study.config.ram_bytes)
-    found = [compare(replace(study.config, seeds=seeds), folder, reporter=Terminal())]
+    found = [compare(replace(study.config, seeds=seeds), folder, reporter=LineReporter())]
     if name.startswith("winner-") and final_seeds > seeds:
         config = finals(study.config, found[0])
-        found.append(compare(replace(config, seeds=final_seeds), folder, reporter=Terminal()))
+        found.append(compare(replace(config, seeds=final_seeds), folder, reporter=LineReporter()))
     count = records.save(study.folder, folder)
     records.save_tables(name, found)
     print(f"{name}: {count} runs in records/{study.folder}.jsonl")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 
+# Before torch is imported: threads that wait for each other sleep, and leave their core to whoever can use it, where
+# they would spin (``benchmarks/busy_machine.py``).
+os.environ["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+
 try:
     import typer
     from typer.exceptions import TyperException

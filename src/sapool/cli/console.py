@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sapool.base.files import check_path, check_replaceable
 from sapool.base.image_size import InputSize as ImageSize
 from sapool.base.image_size import as_input_size
+from sapool.base.quoting import escape_controls
+from sapool.base.reporter import LineReporter
 from sapool.base.sizes import parse_size
 from sapool.cli.signals import INTERRUPTED
 
@@ -25,8 +29,24 @@ if TYPE_CHECKING:
 DONE, MISTAKE, NOTHING_FITS = 0, 2, 3
 _WIDTH_OF_A_FILE = 132
 
-# Names and paths of users are printed as they are: no markup, no emoji.
-messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class PlainConsole(Console):
+    """A console for texts of users and files: no markup, no emoji, and control characters are shown, not obeyed."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return what is printed of a text, wherever it stands: in a line, a title or a cell."""
+        return super().render_str(escape_controls(text, keep="\n"), **options)
+
+
+messages = PlainConsole(stderr=True)
+
+
+def say(text: str) -> None:
+    """Write a text and a line's end on standard output, its control characters shown."""
+    sys.stdout.write(escape_controls(text, keep="\n") + "\n")
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -34,14 +54,13 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-class Terminal:
+class Terminal(LineReporter):
     """A Reporter on standard error: a line a stage; while training a bar, or in a file a line every tenth."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._done = self._total = self._tenths = 0
-        self._said = ""
 
     def stage(self, text: str) -> None:
         """Print a line."""
@@ -49,7 +68,7 @@ class Terminal:
 
     def start(self, name: str, total: int) -> None:
         """Open a bar."""
-        self._done, self._total, self._tenths = 0, total, 0
+        super().start(name, total)
         if messages.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -57,17 +76,16 @@ class Terminal:
                 TextColumn("{task.fields[text]}", markup=False),
             )
             self._progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
-            self._task = self._progress.add_task(name, total=total, text="")
+            self._task = self._progress.add_task(escape_controls(name), total=total, text="")
             self._progress.start()
 
     def advance(self, text: str = "") -> None:
         """Move the bar."""
-        self._done += 1
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
-        elif text != self._said and self._done * 10 // self._total > self._tenths:
-            self._tenths, self._said = self._done * 10 // self._total, text
-            self.stage(f"  {text}")
+            shown = {"text": escape_controls(text)} if text else {}
+            self._progress.update(self._task, advance=1, **shown)  # type: ignore[arg-type]
+        else:
+            super().advance(text)
 
     def finish(self) -> None:
         """Close the bar."""
@@ -78,8 +96,8 @@ class Terminal:
 
 def print_table(table: Table) -> None:
     """Print a table, whole also in a file or a pipe, which have no width."""
-    out = Console(highlight=False, markup=False, emoji=False)
-    wide = out if out.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_WIDTH_OF_A_FILE)
+    out = PlainConsole()
+    wide = out if out.is_terminal else PlainConsole(width=_WIDTH_OF_A_FILE)
     wide.print(table)
 
 

@@ -20,6 +20,7 @@ from sapool.cli.console import (
     print_table,
     read_plan,
     resumable,
+    say,
 )
 from sapool.cli.plan_table import parse_strides
 
@@ -127,4 +128,4 @@ def _show(record: dict[str, Any], folder: Path) -> None:
     for row in rows:
         table.add_row(*row)
     print_table(table)
-    sys.stdout.write(f"go on with: sapool export {folder} --out model.tflite\n")
+    say(f"go on with: sapool export {folder} --out model.tflite")

@@ -65,6 +65,8 @@ class TrainRequest:
             size_slug(self.input_size),
             Path(recipe_name).stem,
         )
+        size = str(self.input_size) if isinstance(self.input_size, int) else "x".join(map(str, self.input_size))
+        parts = (self.data, self.model, "+".join(pools), f"{size}px", Path(recipe_name).stem)
         return Path("runs") / "_".join(part.strip("/").replace(":", "-").replace("/", "-") for part in parts)
 
 

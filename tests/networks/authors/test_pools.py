@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks.literal import LiteralPool
 from torch import Tensor, nn
 
 import sapool
 from sapool.networks.authors import authors_pool, from_authors
 from tests.layers.oracle import randomize
-from tests.networks.authors.literal import LiteralPool
 
 VECTORS = Path(__file__).parents[2] / "data" / "authors_vectors"
 TOKENS = ("nlp", "nlpnoexp", "nlpnosigmoid", "nlpnope", "nlpnobn1", "nlpnobn2")

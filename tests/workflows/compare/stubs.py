@@ -11,9 +11,11 @@ from typing import Any
 from torch import nn
 
 from sapool.base.records import ArenaRecord, Reporter, RunRecord
+from sapool.predict.search import search_plans
 from sapool.training import DataSplits, TrainConfig
-from sapool.workflows.compare import CompareConfig, comparison
+from sapool.workflows.compare import CompareConfig, comparison, planning
 from sapool.workflows.running import Task, write_record
+from tests import shared
 
 # What a pooling would reach, by its name; seeds move it by fractions of a percent.
 REACHED = {"avg": 0.70, "max": 0.60, "strided": 0.50, "self_attentive": 0.75}
@@ -55,8 +57,18 @@ def run_stub(task: Task, model: nn.Module, data: DataSplits, folder: Path, repor
     return write_record(task, model, found | {"float_test_accuracy": value, "macs": 7, "latency_ms": 0.5}, folder)
 
 
+def search_key(model: nn.Module, *arguments: Any, **kwargs: Any) -> str:
+    """What decides a search: the network's layers, not their weights, and what is asked."""
+    return f"{model!r} {arguments!r} {sorted(kwargs.items())!r}"
+
+
+# Every test plans the same few networks; each search takes seconds.
+search = shared.remembered(search_plans, search_key)
+
+
 def install() -> None:
     vars(comparison).update(measure_untrained=measured, run_planned=run_stub)
+    vars(planning).update(search_plans=search)
 
 
 if __name__ == "__main__":

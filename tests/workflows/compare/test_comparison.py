@@ -15,7 +15,7 @@ from torch import nn
 from sapool.base.records import ArenaRecord, Reporter, RunRecord, record_to_json
 from sapool.export import ExportError
 from sapool.training import DataSplits, DivergedError, TrainConfig
-from sapool.workflows.compare import comparison
+from sapool.workflows.compare import comparison, planning
 from sapool.workflows.compare.comparison import compare
 from sapool.workflows.compare.planning import plan_variant
 from sapool.workflows.folder import FolderConflictError
@@ -28,6 +28,7 @@ from tests.workflows.compare.stubs import quick
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "measure_untrained", stubs.measured)
     monkeypatch.setattr(comparison, "run_planned", stubs.run_stub)
+    monkeypatch.setattr(planning, "search_plans", stubs.search)
 
 
 def done(folder: Path) -> list[str]:

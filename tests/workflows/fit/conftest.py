@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from sapool.workflows.fit import fit
+from tests import shared
 from tests.workflows.fit.quick import QUICK
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fit") / "out"
-    fit(QUICK, folder)
-    return folder
+def finished() -> Path:
+    """The folder of a fit that is done; a test that writes to it takes a copy."""
+    return shared.made_once("fit", lambda folder: fit(QUICK, folder))
