@@ -22,6 +22,7 @@ from sapool.cli.console import (
     print_table,
     read_plan,
     resumable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _show_run(run: DetectorRun, as_json: bool) -> None:
     for row in rows:
         table.add_row(*row)
     print_table(table)
-    sys.stdout.write(f"go on with: sapool detect predict {run.folder} IMAGES --out found\n")
+    say(f"go on with: sapool detect predict {run.folder} IMAGES --out found")
 
 
 def _record_of(held: dict[str, Any]) -> DetectionRecord:
@@ -321,7 +322,7 @@ def _record_of(held: dict[str, Any]) -> DetectionRecord:
 
 
 def _show_record(record: DetectionRecord, title: str) -> None:
-    sys.stdout.write(f"{title}: {record.images:,} images\n")
+    say(f"{title}: {record.images:,} images")
     summary = Table()
     figures = {
         "AP": record.ap, "AP50": record.ap50, "AP75": record.ap75, "small": record.ap_small,

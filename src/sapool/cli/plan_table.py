@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from sapool.base.quoting import quote
 from sapool.base.records import DownsamplingSite, PoolingPlan
 from sapool.predict.search import PlanCandidate, PlanSearch
 
@@ -76,4 +77,5 @@ def parse_strides(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {text!r}") from None
+        said = quote(text)
+        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {said}") from None
