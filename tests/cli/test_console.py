@@ -6,7 +6,7 @@ import pytest
 from rich.table import Table
 
 from sapool.base.records import PoolingPlan, SitePlan
-from sapool.cli.console import Terminal, check_free, names_in, print_table, read_plan
+from sapool.cli.console import Terminal, check_free, names_in, print_table, read_plan, say
 
 
 def test_names_are_split_at_commas() -> None:
@@ -67,3 +67,17 @@ def test_names_are_printed_as_they_are_markup_and_all(capsys: pytest.CaptureFixt
     terminal.advance(name)
     terminal.finish()
     assert capsys.readouterr().err.count(name) >= 1
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b]0;owned\x07b\x1b[2J"
+    table = Table(title=name)
+    table.add_column(name)
+    table.add_row(name)
+    print_table(table)
+    say(name)
+    assert capsys.readouterr().out.count(r"a\x1b]0;owned\x07b\x1b[2J") == 4
+    Terminal().stage(name)
+    shown = capsys.readouterr().err
+    assert r"\x1b]0;owned" in shown
+    assert "\x1b" not in shown

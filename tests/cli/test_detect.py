@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from sapool.cli import app
-from sapool.workflows.detecting import read_detector
+from sapool.workflows.detect import read_detector
 from tests.detection.tiny import SIDE, coco_folder
 
 QUICK = ["--input-size", str(SIDE), "--batch-size", "4", "--no-tensorboard", "--model", "sapool:tiny_025"]

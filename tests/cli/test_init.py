@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,58 @@ def test_mistakes_are_one_line_and_exit_2(arguments: list[str], said: str, tmp_p
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("sapool: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["text.tflite"]
+
+
+BIG = "1" + "0" * 14
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--epochs", BIG], "epochs must be at most 100,000, got 100000000000000"),
+        (["fit", "--epochs", BIG], "epochs must be at most 100,000"),
+        (["compare", "--epochs", BIG], "epochs must be at most 100,000"),
+        (["detect", "train", "--epochs", BIG], "epochs must be at most 100,000"),
+        (["train", "--batch-size", BIG], "batch_size must be at most 65,536"),
+        (["train", "--patience", BIG], "patience must be at most 100,000"),
+        (["train", "--workers", BIG], "workers must be at most 256"),
+        (["train", "--train-images", BIG], "train_images must be at most 1,000,000,000"),
+        (["train", "--fragments", BIG], "fragments must be at most 10,000"),
+        (["train", "--seed", BIG], "seed must be 0 to 2**31 - 1"),
+        (["train", "--input-size", "1000000"], "at most 4,096, got 1000000"),
+        (["fit", "--input-size", "1000000"], "at most 4,096, got 1000000"),
+        (["detect", "train", "--input-size", "1000000"], "input_size must be at most 4,096"),
+        (
+            ["data", "make", "scattered-digits", "--out", "made", "--input-size", BIG],
+            "--input-size must be at most 4,096",
+        ),
+        (["data", "make", "scattered-digits", "--out", "made", "--images", BIG], "--images must be at most 1,000,000"),
+        (["compare", "--seeds", BIG], "seeds must be at most 1,000"),
+        (["detect", "compare", "--seeds", BIG], "seeds must be at most 1,000"),
+        (["prune", "sapool:tiny", "--ratio", "0.5", "--out", "o", "--num-classes", BIG], "num_classes must be at most"),
+        (["export", "sapool:tiny", "--num-classes", "300000"], "num_classes must be at most 32,768"),
+        (["prune", "sapool:tiny", "--ratio", "0.5", "--out", "o", "--round-to", BIG], "round_to must be at most 4,096"),
+        (["fit", "--ram", "1" + "0" * 80], "not a size"),
+        (["plan", "sapool:tiny", "--macs", "1" + "0" * 80], "not a count"),
+        (["compare", "--variant", "x=avg,kernel_size=" + "[" * 3000], "is no value: nested deeper than 60 levels"),
+        (["compare", "--variant", "x=avg,kernel_size=big"], "kernel_size must be a number or true or false, got 'big'"),
+        (["train", "--data", ""], "data '' names nothing"),
+        (["train", "--data", " "], "data ' ' names nothing"),
+        (["data", "check", ""], "data '' names nothing"),
+        (["plan", "sapool:tiny", "--strides", "9" * 5000], "--strides must be whole numbers"),
+        (["measure", "text.tflite", "--time", "1e99"], "text.tflite: not a .tflite file"),
+    ],
+)
+def test_absurd_options_are_one_line_at_once(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "text.tflite").write_text("hello, world")
+    start = time.perf_counter()
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr) < 1000
+    assert "Traceback" not in done.stderr
+    assert time.perf_counter() - start < 20  # most of it imports, on a busy machine
     assert [path.name for path in tmp_path.iterdir()] == ["text.tflite"]
 
 

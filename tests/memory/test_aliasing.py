@@ -9,6 +9,7 @@ from sapool import tflite
 from sapool.export.runtime.inputs import random_inputs
 from sapool.export.runtime.interpreters import run_model
 from sapool.memory.aliasing import IN_PLACE, VIEWS, clusters_of
+from sapool.memory.arena_plan import plan_arena
 from sapool.memory.lifetimes import buffers_of
 from sapool.memory.offline import best_offsets
 from tests.graphs import make_operator, make_tensor
@@ -180,3 +181,10 @@ def test_the_interpreters_kernels_may_write_over_their_inputs() -> None:
     for (kind, _, _), one, other in zip(OPERATORS, expected.outputs, got.outputs, strict=True):
         assert len(np.unique(one)) > 8, kind
         np.testing.assert_array_equal(one, other, err_msg=kind)
+
+
+def test_a_result_that_the_last_operator_reads_is_still_there_at_the_end() -> None:
+    graph = chain(("CONV_2D", (0,), MAP), ("RELU", (1,), MAP), ("TANH", (2,), MAP))
+    graph.set_outputs([2, 3])
+    assert together(graph) == [{1: 0, 2: 0}]  # neither is made over the other
+    Machine(graph, plan_arena(graph)).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 from sapool.base.errors import SapoolError
@@ -13,6 +14,7 @@ from sapool.base.quoting import quote
 # Of a name: the file system takes 255 bytes, and a file is written under a longer name first.
 MOST_NAME_BYTES = 200
 MOST_PATH_BYTES = 3000
+_AT_WORK_SECONDS = 1.0
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
 
 
@@ -90,16 +92,23 @@ def leftovers(folder: Path, name: str | None = None) -> list[Path]:
     """Return what killed writers left in a folder: files ``.NAME.PID.tmp`` whose process is no more.
 
     Args:
-        folder: looked into, without its subfolders.
+        folder: looked into; without ``name`` its subfolders, too.
         name: only those of this file.
     """
-    pattern = f".{_literal(name)}.*.tmp" if name is not None else ".*.tmp"
-    found = []
-    for path in folder.glob(pattern):
-        named = _LEFTOVER.fullmatch(path.name)
-        if named is not None and path.is_file() and not path.is_symlink() and not _is_alive(int(named[1])):
-            found.append(path)
-    return found
+    found = folder.glob(f".{_literal(name)}.*.tmp") if name is not None else folder.rglob(".*.tmp")
+    return [path for path in found if _is_left(path)]
+
+
+def _is_left(path: Path) -> bool:
+    named = _LEFTOVER.fullmatch(path.name)
+    if named is None or _is_alive(int(named[1])):
+        return False
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # just now given its own name
+        return False
+    # A writer on another machine is not alive here, but has written a moment ago.
+    return stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _AT_WORK_SECONDS
 
 
 def _literal(name: str) -> str:

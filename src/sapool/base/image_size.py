@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sapool.base.quoting import quote
+
 InputSize = int | tuple[int, int, int]
 COLOURS = 3
 MOST_PIXELS = 4096  # a side: nothing larger runs on a micro-controller
@@ -14,14 +16,17 @@ def as_input_size(input_size: InputSize) -> tuple[int, int, int]:
     """Return (C, H, W) of an int (square, 3 channels) or a triple.
 
     Raises:
-        ValueError: anything else, or a value under 1.
+        ValueError: anything else, or a value out of 1 to 4,096.
 
     >>> as_input_size(64), as_input_size((1, 48, 64))
     ((3, 64, 64), (1, 48, 64))
     """
     size = (COLOURS, input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
     if len(size) != 3 or not all(isinstance(n, int) and n >= 1 for n in size):
-        raise ValueError(f"input_size must be an int or (channels, height, width), each at least 1, got {input_size!r}")
+        said = quote(input_size)
+        raise ValueError(f"input_size must be an int or (channels, height, width), each at least 1, got {said}")
+    if max(size) > MOST_PIXELS:
+        raise ValueError(f"each of input_size must be at most {MOST_PIXELS:,}, got {quote(input_size)}")
     return size[0], size[1], size[2]
 
 

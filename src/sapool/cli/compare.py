@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.quoting import quote
+from sapool.base.reading import ReadingError, parse_json
 from sapool.cli.console import (
     DONE,
     NOTHING_FITS,
@@ -26,6 +28,7 @@ from sapool.cli.console import (
     names_in,
     print_table,
     resumable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -203,8 +206,10 @@ def _value(text: str) -> Any:
     if text.lower() in known:
         return known[text.lower()]
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ReadingError as error:
+        if text[0] in "[{":  # the beginning of a list, and not its end
+            raise ValueError(f"--variant: {quote(text, 40)} is no value: {error}") from None
         return text
 
 
@@ -241,9 +246,9 @@ def _show(found: Comparison) -> None:
     for name, rows in found.tables.items():
         _print(TITLES[name], HEADINGS, [cells(row) for row in rows], LEFT)
         for remark in remarks(rows):
-            sys.stdout.write(f"{remark}\n")
+            say(remark)
     for line in explanation(found):
-        sys.stdout.write(f"{line}\n")
+        say(line)
     sys.stdout.write(f"records, compare.json and table.md: {found.folder}\n")
 
 
@@ -269,7 +274,7 @@ def _show_authors(against: str, folders: Sequence[Path], as_json: bool) -> None:
         return
     _print("STL10: accuracy on test", HEADINGS, rows, ("whose", "network", "pooling", "strides"))
     for caveat in CAVEATS:
-        sys.stdout.write(f"{caveat}\n")
+        say(caveat)
 
 
 def _run_study(name: str, data: str | None, asked: dict[str, Any], out: Path | None, storage: str | None) -> None:
@@ -285,5 +290,5 @@ def _run_study(name: str, data: str | None, asked: dict[str, Any], out: Path | N
     with resumable():
         found = run_study(configs, folder, storage=storage, reporter=Terminal())
     sys.stdout.write(iso_memory_page(found))
-    sys.stdout.write(f"tables and records: {folder}\n")
+    say(f"tables and records: {folder}")
     raise typer.Exit(DONE if any(entry.anything_fits for entry in found.values()) else NOTHING_FITS)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sapool.base.files import check_path, check_replaceable
+from sapool.base.quoting import escape_controls
 from sapool.base.reporter import LineReporter
 from sapool.base.sizes import parse_size
 from sapool.cli.signals import INTERRUPTED
@@ -24,8 +27,24 @@ if TYPE_CHECKING:
 DONE, MISTAKE, NOTHING_FITS = 0, 2, 3
 _WIDTH_OF_A_FILE = 132
 
-# Names and paths of users are printed as they are: no markup, no emoji.
-messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class PlainConsole(Console):
+    """A console for texts of users and files: no markup, no emoji, and control characters are shown, not obeyed."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return what is printed of a text, wherever it stands: in a line, a title or a cell."""
+        return super().render_str(escape_controls(text, keep="\n"), **options)
+
+
+messages = PlainConsole(stderr=True)
+
+
+def say(text: str) -> None:
+    """Write a text and a line's end on standard output, its control characters shown."""
+    sys.stdout.write(escape_controls(text, keep="\n") + "\n")
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -55,13 +74,14 @@ class Terminal(LineReporter):
                 TextColumn("{task.fields[text]}", markup=False),
             )
             self._progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True)
-            self._task = self._progress.add_task(name, total=total, text="")
+            self._task = self._progress.add_task(escape_controls(name), total=total, text="")
             self._progress.start()
 
     def advance(self, text: str = "") -> None:
         """Move the bar."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, **({"text": text} if text else {}))  # type: ignore[arg-type]
+            shown = {"text": escape_controls(text)} if text else {}
+            self._progress.update(self._task, advance=1, **shown)  # type: ignore[arg-type]
         else:
             super().advance(text)
 
@@ -74,8 +94,8 @@ class Terminal(LineReporter):
 
 def print_table(table: Table) -> None:
     """Print a table, whole also in a file or a pipe, which have no width."""
-    out = Console(highlight=False, markup=False, emoji=False)
-    wide = out if out.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_WIDTH_OF_A_FILE)
+    out = PlainConsole()
+    wide = out if out.is_terminal else PlainConsole(width=_WIDTH_OF_A_FILE)
     wide.print(table)
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from sapool.base.image_size import MOST_PIXELS
+from sapool.base.ranges import MOST_SEED, check_range
 from sapool.base.suggest import suggest
 from sapool.cli.console import AsJson, Terminal, check_folder
 
@@ -36,8 +38,9 @@ def make(
     if format_ not in _FORMATS:
         raise ValueError(f"unknown format {format_!r}: {suggest(format_, _FORMATS)}")
     check_folder(out)
-    if images < 1:
-        raise ValueError(f"--images must be at least 1, got {images}")
+    check_range("--images", images, 1, 10**6)
+    check_range("--input-size", input_size, 1, MOST_PIXELS)
+    check_range("--seed", seed, 0, MOST_SEED)
     evaluated = max(1, images // _EVALUATED_SHARE)
     counts = {"train": images, "val": evaluated, "test": evaluated}
     drawn = {split: ScatteredBoxes(split, input_size, count, seed=seed) for split, count in counts.items()}

@@ -22,6 +22,7 @@ from sapool.cli.console import (
     print_table,
     read_plan,
     resumable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sapool.detection import BoxSplits, DetectConfig, DetectionRecord
     from sapool.detection.boxes import CocoAnnotations
     from sapool.workflows.compare import DetectorComparison
-    from sapool.workflows.detecting import DetectorRun
+    from sapool.workflows.detect import DetectorRun
 
 detect = typer.Typer(
     help="Object detection with any pooling in the backbone.\n\nStart with: sapool detect train",
@@ -84,7 +85,7 @@ def train(
     """
     from sapool.detection import read_detection_recipe
     from sapool.training import Hardware, processes
-    from sapool.workflows.detecting import DetectRequest, run_detector
+    from sapool.workflows.detect import DetectRequest, run_detector
 
     check_folder(out)
     config = read_detection_recipe(
@@ -113,7 +114,7 @@ def _plan(
     model: str, config: DetectConfig, pool: str | None, strides: str | None, plan: Path | None
 ) -> PoolingPlan | None:
     from sapool.cli.plan_table import parse_strides
-    from sapool.workflows.detecting import plan_detector
+    from sapool.workflows.detect import plan_detector
 
     if plan is None:
         if pool is None and strides is None:
@@ -171,7 +172,7 @@ def evaluate(
 
 
 def _loaded(folder: Path) -> tuple[DetectorRun, BoxSplits]:
-    from sapool.workflows.detecting import read_detector
+    from sapool.workflows.detect import read_detector
 
     run = read_detector(folder)
     return run, run.request.splits()
@@ -206,7 +207,7 @@ def predict(
     Example: sapool detect predict runs/detector photo.jpg --out found
     """
     from sapool.detection.predicting import predict_files
-    from sapool.workflows.detecting import read_detector
+    from sapool.workflows.detect import read_detector
 
     if not 0 <= min_score <= 1:
         raise ValueError(f"--min-score must be in [0, 1], got {min_score}")
@@ -311,7 +312,7 @@ def _show_run(run: DetectorRun, as_json: bool) -> None:
     for row in rows:
         table.add_row(*row)
     print_table(table)
-    sys.stdout.write(f"go on with: sapool detect predict {run.folder} IMAGES --out found\n")
+    say(f"go on with: sapool detect predict {run.folder} IMAGES --out found")
 
 
 def _record_of(held: dict[str, Any]) -> DetectionRecord:
@@ -321,7 +322,7 @@ def _record_of(held: dict[str, Any]) -> DetectionRecord:
 
 
 def _show_record(record: DetectionRecord, title: str) -> None:
-    sys.stdout.write(f"{title}: {record.images:,} images\n")
+    say(f"{title}: {record.images:,} images")
     summary = Table()
     figures = {
         "AP": record.ap, "AP50": record.ap50, "AP75": record.ap75, "small": record.ap_small,

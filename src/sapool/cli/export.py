@@ -23,6 +23,7 @@ from sapool.cli.console import (
     messages,
     print_table,
     read_plan,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sapool.base.records import ArenaRecord, ExportRecord
     from sapool.export import HealthReport
+    from sapool.firmware.program import CProgram
     from sapool.predict.profile import PassSaving
 
 
@@ -70,40 +72,57 @@ def export(
     if passes == "list":
         _list_passes()
         return
+    from sapool.firmware.program import check_own_folder
+
     targets = {"--out": out, "--onnx": onnx, "--pte": pte}
     for option, path in targets.items():
         check_free(path, force, option)
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{path.parent}: no such folder")
+    c_files = out.with_name(f"{out.stem}_c")
+    check_own_folder(c_files)
     named = [path.resolve() for path in targets.values() if path is not None]
     if len(set(named)) != len(named):
         raise ValueError("--out, --onnx and --pte must name different files")
     from sapool.base.arena import as_plain
-    from sapool.export import export_int8, measure_arena
+    from sapool.export import build_beside, export_int8, measure_arena
 
     network, calibration, input_size = _subject(model, data, num_classes, input_size, plan, weights)
     with tempfile.TemporaryDirectory() as folder:
-        twins = (Path(folder) / "float.tflite", Path(folder) / "flat.tflite") if health else (None, None)
-        record = export_int8(network, calibration, out, passes=passes, float_path=twins[0], flat_path=twins[1])
+        exact, flat = Path(folder) / "float.tflite", Path(folder) / "flat.tflite"
+        record = export_int8(network, calibration, out, passes=passes, float_path=exact, flat_path=flat)
         arena = measure_arena(out)
-        report = _health(network, calibration, *twins)
+        report = _health(network, calibration, exact, flat) if health else None
+        program = build_beside(flat, c_files, name=out.stem)
     others, savings = _other_formats(network, input_size, onnx, pte), _savings(network, input_size, passes)
     if as_json:
         checked = json.loads(report.to_json()) if report is not None else None
         whole = {"export": asdict(record), "arena": as_plain(arena), "health": checked}
+        whole["c"] = program if isinstance(program, str) else asdict(program)
         whole |= {name: asdict(other) for name, other in others.items()}
         whole["predicted_savings"] = as_plain(savings)
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
         return
     show_arena(arena, out, record)
+    sys.stdout.write(told_program(program) + "\n")
     if savings:
         _show_savings(savings)
     for line in report.lines() if report is not None else ():
-        sys.stdout.write(line + "\n")
+        say(line)
     for name, other in others.items():
         sys.stdout.write(
             f"{name}: {other.path}, {other.flash_bytes:,} bytes, error {other.float_error:.0e} in {other.runtime}\n"
         )
+
+
+def told_program(program: CProgram | str) -> str:
+    """Say in a line what a network needs as C files, or why there are none."""
+    if isinstance(program, str):
+        return f"no C files: {program}"
+    return (
+        f"as C files: {program.total_ram_bytes:,} bytes of RAM with the stack, {program.flash_bytes:,} of flash, in "
+        f"{program.folder}"
+    )
 
 
 def _savings(network: nn.Module, input_size: int, passes: str) -> Sequence[PassSaving]:
@@ -144,16 +163,12 @@ def _list_passes() -> None:
     print_table(table)
 
 
-def _health(
-    network: nn.Module, calibration: list[Tensor], exact: Path | None, flat: Path | None
-) -> HealthReport | None:
+def _health(network: nn.Module, calibration: list[Tensor], exact: Path, flat: Path) -> HealthReport:
     """Check the file without loops: it computes what the other does, and every layer can be looked at."""
     import torch
 
     from sapool.export import check_health
 
-    if flat is None:
-        return None
     return check_health(flat, torch.cat(calibration)[:_CHECKED_IMAGES], network, float_path=exact)
 
 

@@ -28,6 +28,7 @@ from sapool.cli.console import (
 if TYPE_CHECKING:
     from sapool.base.budget import Budget
     from sapool.base.records import RunRecord
+    from sapool.firmware.program import CProgram
     from sapool.workflows.fit import FitSummary, Way
 
 
@@ -97,6 +98,8 @@ def fit(
         sys.stdout.write(record_to_json(summary) + "\n")
     else:
         _show_fit(summary, config.budget)
+        if summary.best is not None:
+            _show_emulated(Path(summary.folder) / summary.best)
         if board is not None and summary.best is not None:
             _show_board(board, Path(summary.folder) / summary.best / "model.tflite")
     raise typer.Exit(DONE if summary.best else NOTHING_FITS)
@@ -112,6 +115,43 @@ def sizes_in(text: str) -> tuple[int, ...]:
         if not name.isdecimal():
             raise ValueError(f"--input-sizes must be whole numbers, comma-separated, got {name!r}")
     return tuple(int(name) for name in names_in(text))
+
+
+def _show_emulated(run: Path) -> None:
+    """Run the best network's C files on the emulated core, where there is a compiler for it."""
+    import numpy as np
+
+    from sapool.firmware.emulate import EmulationError
+    from sapool.firmware.program import emulate
+    from sapool.firmware.toolchain import ToolchainError
+
+    program = _c_program(run)
+    if program is None:
+        return
+    low, high = (-128, 128) if program.input_dtype == "int8" else (0, 256)
+    image = np.random.default_rng(0).integers(low, high, (1, *program.input_shape)).astype(program.input_dtype)
+    try:
+        record = emulate(program, image)
+    except (ToolchainError, EmulationError, ImportError) as error:
+        sys.stdout.write(
+            f"C files: {program.folder}, {program.total_ram_bytes:,} bytes of RAM; not emulated: {error}\n"
+        )
+        return
+    sys.stdout.write(
+        f"C files: {program.folder}; on an emulated {program.core} {record.ram_bytes:,} bytes of RAM in all, "
+        f"{record.flash_bytes:,} of flash, {record.instructions:,} instructions an image\n"
+    )
+
+
+def _c_program(run: Path) -> CProgram | None:
+    """Return the program beside a run's model; None where the C engine lacks an operator."""
+    from sapool.firmware.program import BuildError, read_program
+    from sapool.workflows.running import C_FOLDER
+
+    try:
+        return read_program(run / C_FOLDER)
+    except BuildError:
+        return None
 
 
 def _show_board(board: str, model: Path) -> None:
@@ -130,12 +170,15 @@ def _percent(value: float | None) -> str:
 
 
 def _show_fit(summary: FitSummary, budget: Budget) -> None:
-    table = Table(title=f"int8 models under {budget} (accuracy on test, arena of TFLM in bytes)")
-    headings = ("way", "strides", "float", "int8", "head", "tail", "arena", "flash", "MACs", "parameters", "fits")
+    table = Table(title=f"int8 models under {budget} (accuracy on test; bytes of TFLM's arena, of the C engine's RAM)")
+    sizes = ("head", "tail", "arena", "C RAM", "flash")
+    headings = ("way", "strides", "float", "int8", *sizes, "MACs", "parameters", "fits")
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("way", "strides") else "right", no_wrap=True)
     for way, run in zip(summary.ways, summary.runs, strict=True):
-        table.add_row(way.name, *_fit_row(run), style="bold" if way.name == summary.best else None)
+        program = _c_program(Path(summary.folder) / way.name)
+        c_ram = "-" if program is None else f"{program.total_ram_bytes:,}"
+        table.add_row(way.name, *_fit_row(run, c_ram), style="bold" if way.name == summary.best else None)
     print_table(table)
     for way, run in zip(summary.ways, summary.runs, strict=True):
         if way.name == summary.best:
@@ -166,12 +209,14 @@ def _savings(way: Way) -> str:
     return f"its arena, predicted: {first.arena_bytes:,} bytes as it is; {', '.join(said)}\n"
 
 
-def _fit_row(run: RunRecord) -> list[str]:
+def _fit_row(run: RunRecord, c_ram: str) -> list[str]:
     return [
         ",".join(str(stride) for stride in run.strides),
         _percent(run.float_test_accuracy),
         _percent(run.int8_test_accuracy),
-        *(f"{count:,}" for count in (run.head_bytes, run.tail_bytes, run.arena_bytes, run.flash_bytes)),
+        *(f"{count:,}" for count in (run.head_bytes, run.tail_bytes, run.arena_bytes)),
+        c_ram,
+        f"{run.flash_bytes:,}",
         "-" if run.macs is None else f"{run.macs:,}",
         f"{run.parameters:,}",
         "yes" if run.fits else "no",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from sapool.base.quoting import quote
 from sapool.base.records import DownsamplingSite, PoolingPlan
 
 if TYPE_CHECKING:
@@ -79,4 +80,5 @@ def parse_strides(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {text!r}") from None
+        said = quote(text)
+        raise ValueError(f"--strides must be whole numbers, comma-separated (4,2,2,2,1), got {said}") from None

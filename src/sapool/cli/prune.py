@@ -21,6 +21,7 @@ from sapool.cli.console import (
     print_table,
     read_plan,
     resumable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _prune_run(model: str, out: Path, asked: dict[str, Any], tuning: dict[str, A
         return
     _show(PruneRecord.from_json(json.dumps(record["prune"])), model)
     _show_tuning(record["tuning"])
-    sys.stdout.write(f"go on with: sapool export {out} --out model.tflite\n")
+    say(f"go on with: sapool export {out} --out model.tflite")
 
 
 def _plan(

@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from sapool.cli.console import AsJson, InputSize, Terminal, check_folder, names_in, print_table, read_plan, resumable
+from sapool.cli.console import (
+    AsJson,
+    InputSize,
+    Terminal,
+    check_folder,
+    names_in,
+    print_table,
+    read_plan,
+    resumable,
+    say,
+)
 from sapool.cli.plan_table import parse_strides
 
 
@@ -117,4 +127,4 @@ def _show(record: dict[str, Any], folder: Path) -> None:
     for row in rows:
         table.add_row(*row)
     print_table(table)
-    sys.stdout.write(f"go on with: sapool export {folder} --out model.tflite\n")
+    say(f"go on with: sapool export {folder} --out model.tflite")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sapool.base.image_size import MOST_PIXELS
+from sapool.base.ranges import check_range
 from sapool.base.suggest import suggest
 from sapool.detection.augment import BOX_AUGMENTATIONS
 from sapool.detection.models import DETECTORS
@@ -13,6 +15,7 @@ from sapool.training import TrainConfig
 from sapool.training.recipe import RecipeBook
 
 # What a recipe for classifiers may say and a detector has no use for.
+_MOST_LEVELS = 16
 _MEANINGLESS = ("label_smoothing", "mixup_alpha", "cutmix_alpha")
 
 
@@ -57,11 +60,12 @@ class DetectConfig(TrainConfig):
         for name in self.augment:
             if name not in BOX_AUGMENTATIONS:
                 raise ValueError(f"unknown augmentation {name!r}: {suggest(name, list(BOX_AUGMENTATIONS))}")
-        if self.input_size < 1:
-            raise ValueError(f"input_size must be at least 1, got {self.input_size}")
+        check_range("input_size", self.input_size, 1, MOST_PIXELS)
+        check_range("longest_side", self.longest_side, 0, 2 * MOST_PIXELS)
+        check_range("levels", self.levels, 0, _MOST_LEVELS)
         if self.longest_side and self.longest_side < self.input_size:
             raise ValueError(f"longest_side must be at least input_size ({self.input_size}), got {self.longest_side}")
-        self._check_not_negative("levels", "warmup_steps")
+        self._check_not_negative("warmup_steps")
         if self.warmup_steps and (self.schedule == "one_cycle" or self.warmup_epochs):
             raise ValueError(f"warmup_steps ({self.warmup_steps}) excludes warmup_epochs and the schedule 'one_cycle'")
         for name in _MEANINGLESS:

@@ -10,6 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from sapool.base.ranges import MOST_IMAGES, check_range
 from sapool.base.suggest import suggest
 from sapool.detection.augment import AugmentedBoxes
 from sapool.detection.boxes import BoxDataset, CocoAnnotations
@@ -97,8 +98,8 @@ def load_boxes(
     Raises:
         ValueError: an unknown name, a folder without these splits, or bad data: the file, the id and the rule.
     """
-    if train_images is not None and train_images < 1:
-        raise ValueError(f"train_images must be at least 1, got {train_images}")
+    if train_images is not None:
+        check_range("train_images", train_images, 1, MOST_IMAGES)
     if source in BOX_DATA_SETS:
         if classes is not None:
             raise ValueError(f"classes go with a COCO folder, {source} has its own: name none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapool.export.c_engine import build_c, profile_c
+from sapool.export.c_engine import build_beside, build_c, profile_c
 from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
 from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
@@ -27,6 +27,7 @@ __all__ = [
     "OnnxRecord",
     "OptimizeRecord",
     "Parity",
+    "build_beside",
     "build_c",
     "check_health",
     "check_parity",

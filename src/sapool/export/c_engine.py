@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sapool.export.runtime.inputs import inputs_of, one_image_a_run
 from sapool.export.runtime.interpreters import InterpreterError, run_model
 from sapool.firmware.extras import Pixels
 from sapool.firmware.program import BuildError, BuildRequest, CProfile, CProgram, profile_program, write_program
+from sapool.firmware.rows import UnsupportedError
 from sapool.passes import FLAT_PASSES, PASSES
 from sapool.tflite.read import read_graph
 
@@ -72,6 +75,37 @@ def build_c(
         path = Path(made) / "model.tflite"
         export_int8(model_or_path, calibration, path, passes=C_PASSES)
         return _write(path, folder, request)
+
+
+def build_beside(
+    flat: Path, folder: Path, *, name: str = "model", labels: Sequence[str] = (), pixels: Pixels | None = None
+) -> CProgram | str:
+    """Write the C files of an export without tiles, where the C engine has its operators.
+
+    Args:
+        flat: what :func:`export_int8` wrote to its ``flat_path``.
+        folder: where to.
+        name: any text; what is no C identifier is made one.
+        labels: names of the classes; left out where C can't hold them.
+        pixels: how 8-bit pixels become the network's input.
+
+    Returns:
+        The program, or why there is none.
+    """
+    request = BuildRequest(name=as_identifier(name), pixels=pixels or Pixels())
+    try:
+        try:
+            return _write(flat, folder, replace(request, labels=tuple(labels)))
+        except BuildError:
+            return _write(flat, folder, request)
+    except UnsupportedError as error:
+        return str(error)
+
+
+def as_identifier(text: str) -> str:
+    """Return a name that C takes, made of any text."""
+    kept = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return kept if kept[:1].isalpha() and not kept.startswith("sapool") else f"net_{kept}"
 
 
 def profile_c(path: str | Path, *, core: str = "cortex-m4", stream_input: bool = True) -> CProfile:

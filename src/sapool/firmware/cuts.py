@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sapool.firmware.lifetimes import ALIGNMENT, Buffer, buffers
-from sapool.firmware.plan import Plan, alive_bytes, place
+from sapool.firmware.plan import Plan, alive_bytes, peak_time, place
 from sapool.firmware.rows import Program
 from sapool.firmware.schedule import Schedule, simulate, simulate_rest
+
+_WORTH = 0.01  # of the RAM: a smaller tile makes its step slower
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,36 @@ def find_joints(program: Program) -> list[Joint]:
 
 def choose_cuts(program: Program, *, stream: bool = True) -> tuple[Schedule, Plan]:
     """Return the schedule and the plan with the least RAM found."""
-    best = _attempt(program, frozenset(), stream)
-    bound = max(store.row_bytes for store in program.stores)
-    if best[1].bytes <= bound or (not stream and not program.steps):
-        return best
+    whole: frozenset[int] = frozenset()
+    schedule, plan = _attempt(program, whole, stream)
     cuts = frozenset(joint.store for joint in _best_cuts(program, stream))
     if cuts:
-        best = min(best, _attempt(program, cuts, stream), key=lambda made: made[1].bytes)
-    return best
+        other = _attempt(program, cuts, stream)
+        if other[1].bytes < plan.bytes:
+            (schedule, plan), whole = other, cuts
+    return schedule, shrink_tiles(program, schedule, whole, stream, plan)
+
+
+def shrink_tiles(program: Program, schedule: Schedule, whole: frozenset[int], stream: bool, plan: Plan) -> Plan:
+    """Give the steps whose scratch is alive at the peak smaller tiles, in place, while that saves enough."""
+    while True:
+        smaller = {n: program.steps[n].with_smaller_tile() for n in _scratch_at_peak(plan)}
+        if not any(smaller.values()):
+            return plan
+        before = list(program.steps)
+        for n, step in smaller.items():
+            program.steps[n] = step or program.steps[n]
+        made = place(buffers(program, schedule, whole, stream))
+        if made.bytes > plan.bytes * (1 - _WORTH):
+            program.steps[:] = before
+            return plan
+        plan = made
+
+
+def _scratch_at_peak(plan: Plan) -> list[int]:
+    """Return the steps whose scratch is alive when most bytes are."""
+    peak = peak_time(plan.buffers)
+    return [b.step for b in plan.buffers if b.step >= 0 and not b.is_state and b.alive >> peak & 1]
 
 
 def _attempt(program: Program, whole: frozenset[int], stream: bool) -> tuple[Schedule, Plan]:

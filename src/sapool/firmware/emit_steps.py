@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sapool.firmware.emit_parts import Constants, array, unsigned
 from sapool.firmware.lifetimes import ALIGNMENT
@@ -170,7 +170,10 @@ class TableWriter:
     def _layer(self, step: Step) -> int:
         """Return the number of a step's layer among those of its struct; equal ones exist once."""
         known = self.layers.setdefault(KERNELS[step.kind].struct, [])
-        text = self.constants.struct(step.layer())
+        layer = step.layer()
+        if step.tiles:
+            layer = replace(layer, fields=(*layer.fields[:-1], step.tiles[0][0]))
+        text = self.constants.struct(layer)
         if text not in known:
             known.append(text)
         return known.index(text)

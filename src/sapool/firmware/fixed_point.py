@@ -67,6 +67,25 @@ def one_over_one_plus(value: int) -> int:
     return saturated(x << 1)
 
 
+def inverse_root(value: int) -> tuple[int, int]:
+    """Return 1 / sqrt(value) as (multiplier, shift to the left), by five steps of Newton; value is above 0."""
+    if value <= 1:
+        return _MAX, 0
+    shift = 11
+    while value >= 1 << 29:
+        value //= 4
+        shift += 1
+    pairs = (31 - value.bit_length()) // 2 - 1
+    shift -= pairs
+    scaled = (value << (2 * pairs)) >> 1
+    half, x = divide_by_power(scaled, 1), 1 << 28
+    for _ in range(5):
+        cube = saturated(high_mul(high_mul(x, x), x) << 6)
+        x = saturated((high_mul((1 << 28) + (1 << 27), x) - high_mul(half, cube)) << 3)
+    x = high_mul(x, 1518500250)
+    return (x << -shift, 0) if shift < 0 else (x, -shift)
+
+
 def quotient(a: int, b: int, multiplier: int, shift: int) -> int:
     """Return a / b * multiplier * 2^(-31 - shift) as the interpreter divides; b is not 0."""
     if b < 0:

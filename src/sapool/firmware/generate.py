@@ -14,6 +14,7 @@ from sapool.firmware.plan import Plan
 from sapool.firmware.rows import Program, lower
 from sapool.firmware.schedule import Schedule
 from sapool.firmware.scratch import DSP_CORES
+from sapool.firmware.stack import stack_bytes
 from sapool.tflite.graph import Graph
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
@@ -72,7 +73,7 @@ def plan_program(graph: Graph, name: str, core: str, *, stream: bool = True) -> 
         core=core,
         arena_bytes=plan.bytes,
         ram_bytes=state_bytes(plan.bytes, len(program.steps), most),
-        stack_bytes=0,
+        stack_bytes=stack_bytes(program, core),
         worst_push_macs=max(sum(program.steps[n].macs for n in push) for push in schedule.pushes),
         pushes=len(schedule.pushes),
         steps=len(program.steps),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sapool.firmware.lifetimes import Buffer
 
@@ -21,13 +22,22 @@ class Plan:
 
 def alive_bytes(buffers: Sequence[Buffer]) -> int:
     """Return the most bytes alive at a time: no plan can need less."""
+    return int(_alive(buffers).max())
+
+
+def peak_time(buffers: Sequence[Buffer]) -> int:
+    """Return the first time at which most bytes are alive."""
+    return int(_alive(buffers).argmax())
+
+
+def _alive(buffers: Sequence[Buffer]) -> NDArray[np.int64]:
     end = max((last for buffer in buffers for _, last in buffer.intervals), default=0)
     change = np.zeros(end + 2, np.int64)
     for buffer in buffers:
         for first, last in buffer.intervals:
             change[first] += buffer.bytes
             change[last + 1] -= buffer.bytes
-    return int(change.cumsum().max()) if len(buffers) else 0
+    return change.cumsum()
 
 
 _ORDERS: tuple[Callable[[Buffer], tuple[int, ...]], ...] = (

@@ -244,13 +244,19 @@ def _check(request: BuildRequest, folder: Path) -> None:
     for label in request.labels:
         if not label or any(c in '"\\' or ord(c) < 32 or ord(c) == 127 for c in label):
             raise BuildError(f"labels must be text without quotes, backslashes and line ends, got {label!r}")
+    check_own_folder(folder)
+
+
+def check_own_folder(folder: Path) -> None:
+    """Check that a program may be written to a folder.
+
+    Raises:
+        BuildError: it is a file, or holds something else than a program.
+    """
     if folder.exists() and not folder.is_dir():
         raise BuildError(f"{folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        _check_own(folder)
-
-
-def _check_own(folder: Path) -> None:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
     try:
         made_by = json.loads((folder / RECORD).read_text()).get("made_by")
     except (OSError, ValueError, AttributeError):

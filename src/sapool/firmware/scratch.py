@@ -57,3 +57,27 @@ def matmul_scratch_bytes(tile: int, depth: int, core: str) -> int:
         core: what the program is for.
     """
     return (8 + 4 * tile) * ((depth + 1) // 2 + 1) if core in DSP_CORES else 0
+
+
+Tiles = tuple[tuple[int, int], ...]
+
+
+def conv_tiles(out_width: int, taps: int) -> Tiles:
+    """Return the tiles of a convolution's row, the largest first, and the scratch of each."""
+    largest = conv_tile(out_width)
+    return tuple((tile, conv_scratch_bytes(tile, taps)) for tile in LINE_TILES if tile <= largest)
+
+
+def matmul_tiles(rows: int, depth: int, core: str) -> Tiles:
+    """Return the tiles of a product's rows, the largest first, and the scratch of each."""
+    largest = conv_tile(rows)
+    return tuple((tile, matmul_scratch_bytes(tile, depth, core)) for tile in LINE_TILES if tile <= largest)
+
+
+def depthwise_tiles(out_width: int, kernel: tuple[int, int], stride: int, dilation: int, core: str) -> Tiles:
+    """Return the tiles of a depthwise convolution's row, the largest first, and the scratch of each."""
+    tile = depthwise_tile(out_width, kernel, stride, dilation, core)
+    found = [tile]
+    while found[-1] >= 4:
+        found.append(found[-1] // 2)
+    return tuple((tile, depthwise_scratch_bytes(tile)) for tile in found)

@@ -169,10 +169,10 @@ def _shareable(graph: Graph, operator: Operator, last_operand: bool) -> list[int
     made = graph.tensors[operator.outputs[0]]
     fitting = []
     for tensor in reversed(operands) if last_operand else operands:
-        if tensor < 0:
-            continue
+        if tensor < 0 or (tensor in graph.outputs and operator.kind not in VIEWS):
+            continue  # a result must be there at the end, as it is
         taken = graph.tensors[tensor]
-        same_size = BYTES_OF[taken.dtype] == BYTES_OF[made.dtype] and taken.bytes == made.bytes
+        same_size = BYTES_OF.get(taken.dtype) == BYTES_OF.get(made.dtype) and taken.bytes == made.bytes
         if same_size and tensor not in fitting:
             fitting.append(tensor)
     return fitting

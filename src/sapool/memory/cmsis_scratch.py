@@ -87,6 +87,8 @@ def cmsis_scratch_sizes(graph: Graph, operator: Operator, simd: Simd) -> tuple[i
 
 def _is_int8(graph: Graph, operator: Operator) -> bool:
     """Whether CMSIS-NN's int8 kernel runs: 4-bit weights have kernels of their own."""
+    if operator.custom or not operator.inputs:
+        return False
     weights = operator.inputs[1] if operator.kind in _WEIGHTED else operator.inputs[0]
     return graph.tensors[operator.inputs[0]].dtype == graph.tensors[weights].dtype == "int8"
 

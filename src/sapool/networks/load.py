@@ -8,6 +8,7 @@ from torch import nn
 
 from sapool.base.extras import require
 from sapool.base.image_size import COLOURS
+from sapool.base.ranges import MOST_CLASSES, check_range
 from sapool.base.suggest import suggest
 from sapool.networks import authors
 from sapool.networks.own import is_own, load_own
@@ -33,11 +34,10 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False, 
         The network, in train mode.
 
     Raises:
-        ValueError: an unknown name (with the nearest ones) or ``num_classes`` under 1.
+        ValueError: an unknown name (with the nearest ones) or ``num_classes`` out of 1 to 32,768.
         ImportError: the library is not installed; the message names the extra.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    check_range("num_classes", num_classes, 1, MOST_CLASSES)
     source, _, model = name.partition(":")
     if source not in _SOURCES and is_own(name):
         if pretrained:

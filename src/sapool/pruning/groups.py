@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from sapool.base.extras import require
 from sapool.planning.module_surgery import POOL_NAME
+from sapool.pruning.bounds import bounded_groups
 from sapool.pruning.pools import channel_repeats, pool_channels, trim_pool
 from sapool.pruning.snapshot import Snapshot
 from sapool.pruning.stand_ins import PoolStandIn, StandIns
@@ -83,7 +84,8 @@ class ChannelGroups:
             self._stand_ins.of(module) for name in exclude for module in self.model.get_submodule(name).modules()
         ]
         roots = (nn.modules.conv._ConvNd, nn.Linear)
-        found = self._graph.get_all_groups(ignored_layers=excluded, root_module_types=roots)
+        with bounded_groups(self.model, self.name_of):
+            found = list(self._graph.get_all_groups(ignored_layers=excluded, root_module_types=roots))
         groups = [self._describe(group) for group in found if not self._reaches_output(group)]
         return tuple(group for group in groups if self.positions(group) > 1)
 
@@ -120,7 +122,8 @@ class ChannelGroups:
         count = self.positions(group)
         places = [repeat * count + place for repeat in range(group.repeats) for place in positions]
         pruner = self._graph.get_pruner_of_module(group.root)
-        return self._graph.get_pruning_group(group.root, pruner.prune_out_channels, places)
+        with bounded_groups(self.model, self.name_of):
+            return self._graph.get_pruning_group(group.root, pruner.prune_out_channels, places)
 
     def remove(self, group: ChannelGroup, positions: Sequence[int]) -> None:
         """Remove ``positions`` of a group from every layer that has them."""

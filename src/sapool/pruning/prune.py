@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sapool.base.ranges import check_range
 from sapool.base.records import Reporter, SilentReporter
 from sapool.base.suggest import suggest
 from sapool.layers import is_pool
@@ -22,6 +23,8 @@ from sapool.pruning.masking import first_difference, mixes_channels
 from sapool.pruning.records import LayerChange, Pruned, PruneRecord
 from sapool.pruning.targets import Pruning
 from sapool.pruning.widths import Widths
+
+_MOST_STEP = 4096  # of steps, and of channels that a width is rounded to
 
 
 def prune_channels(
@@ -136,8 +139,7 @@ def _check(
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     check_importance(importance, data)
     for name, value in (("iterative_steps", iterative_steps), ("round_to", round_to)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+        check_range(name, value, 1, _MOST_STEP)
     if global_pruning and target != "ratio":
         raise ValueError(f"global_pruning goes with ratio; {target} always takes what costs least, wherever it is")
     if isinstance(exclude, str):

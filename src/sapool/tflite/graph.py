@@ -81,7 +81,7 @@ class Graph:
         metadata: of the main graph: {name: bytes}.
         signatures: of the main graph.
         description: of the file.
-        trailer: what stands behind the flatbuffer, such as zipped labels.
+        trailer: the archive behind the flatbuffer, of labels and descriptions.
     """
 
     def __init__(
@@ -272,14 +272,18 @@ class Graph:
         self.set_operators(op for place, op in enumerate(self._operators) if place not in gone)
 
     def remove_unread(self) -> int:
-        """Remove operators whose results nothing reads, again and again; returns how many."""
+        """Remove operators whose results nothing reads, again and again, but never all; returns how many."""
         before = len(self._operators)
-        while unread := [place for place, op in enumerate(self._operators) if op.outputs and not self._is_read(op)]:
+        while unread := [place for place, op in enumerate(self._operators) if self._is_unread(op)]:
+            if len(unread) == len(self._operators):
+                break
             self.remove(unread)
         return before - len(self._operators)
 
-    def _is_read(self, operator: Operator) -> bool:
-        return any(self.readers(tensor) or tensor in self._outputs for tensor in operator.outputs)
+    def _is_unread(self, operator: Operator) -> bool:
+        """Whether an operator is there for results alone (other graphs may change variables) that nothing reads."""
+        read = any(self.readers(tensor) or tensor in self._outputs for tensor in operator.outputs)
+        return bool(operator.outputs) and not operator.called and not read
 
     def set_inputs(self, places: Sequence[int]) -> None:
         """Replace the graph's inputs."""

@@ -13,6 +13,7 @@ from sapool.tflite.file import IDENTIFIER, TfliteError, load_tflite, parse, sche
 from sapool.tflite.graph import Graph, Operator, Signature
 from sapool.tflite.options import Options, OptionValue
 from sapool.tflite.tensor import BYTES_OF, Constant, Quantization, Tensor
+from sapool.tflite.trailer import trailer_of
 from sapool.tflite.verify import verify
 
 _VERSION = 3
@@ -42,11 +43,13 @@ def _read(data: bytes, fixed: bool) -> Graph:
     if data[4:8] != IDENTIFIER:
         raise TfliteError(f"not a .tflite file: bytes 4 to 8 must be {IDENTIFIER!r}, got {data[4:8]!r}")
     try:
-        return graph_of(parse(data), fixed)
+        graph = graph_of(parse(data), fixed)
     except TfliteError:
         raise
     except Exception as error:  # the generated reader raises whatever a broken offset leads to
         raise TfliteError("a damaged .tflite file: its contents end or point outside the file") from error
+    graph.trailer = trailer_of(data)
+    return graph
 
 
 def graph_of(model: Any, fixed: bool = True) -> Graph:
@@ -98,7 +101,7 @@ def _tensor(tensor: Any, constants: list[Constant | None]) -> Tensor:
     name, shape, signature = _text(tensor.name), _places(tensor.shape), _places(tensor.shapeSignature)
     dtype = _names("TensorType").get(tensor.type, f"type {tensor.type}").lower()
     constant = constants[tensor.buffer]
-    if dtype not in BYTES_OF and constant is None:
+    if dtype not in BYTES_OF and (constant is None or tensor.type not in _names("TensorType")):
         raise TfliteError(f"tensor {name} is of type {dtype}: known are {', '.join(BYTES_OF)}")
     quantization = _quantization(tensor.quantization)
     variable = bool(tensor.isVariable)

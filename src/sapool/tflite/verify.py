@@ -30,6 +30,8 @@ def verify(graph: Graph, fixed: bool = True) -> None:
     Raises:
         TfliteError: a rule is broken; one line that names the operator, its place and the tensor.
     """
+    if not graph.outputs:
+        raise TfliteError("a model without outputs computes nothing")
     graphs = graph.graphs
     for index, one in enumerate(graphs):
         _check_places(one, index)

@@ -9,6 +9,7 @@ import numpy as np
 from sapool.tflite.file import pack, schema
 from sapool.tflite.graph import Graph, Operator, Signature
 from sapool.tflite.tensor import Constant, Tensor
+from sapool.tflite.trailer import with_trailer
 
 _VERSION = 3
 
@@ -20,7 +21,7 @@ def model_of(graph: Graph) -> Any:
 
 def write_graph(graph: Graph) -> bytes:
     """Return the file of a main graph with its subgraphs, metadata, signatures and what stood behind it."""
-    return pack(model_of(graph)) + graph.trailer
+    return with_trailer(pack(model_of(graph)), graph.trailer)
 
 
 class _Writer:

@@ -7,12 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sapool.base.ranges import MOST_EPOCHS, check_range
 from sapool.base.suggest import suggest
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one_cycle", "cosine", "step", "constant")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+_MOST_BATCH, _MOST_WORKERS = 65_536, 256
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,15 @@ class TrainConfig:
         Raises:
             ValueError: a value out of its range.
         """
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        check_range("epochs", self.epochs, 1, MOST_EPOCHS)
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 (BatchNorm needs two images), got {self.batch_size}")
+        check_range("batch_size", self.batch_size, 2, _MOST_BATCH)
+        check_range("patience", self.patience, 0, MOST_EPOCHS)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be 0 to 2**31 - 1, got {self.seed}")
         self._check_positive("learning_rate", "step_factor", "distill_temperature")
-        self._check_not_negative("weight_decay", "warmup_epochs", "clip", "mixup_alpha", "cutmix_alpha", "patience")
+        self._check_not_negative("weight_decay", "warmup_epochs", "clip", "mixup_alpha", "cutmix_alpha")
         self._check_share("label_smoothing", "momentum", "ema_decay")
         if not 0 <= self.distill_weight <= 1:
             raise ValueError(f"distill_weight must be in [0, 1], got {self.distill_weight}")
@@ -165,8 +168,7 @@ class Hardware:
         Raises:
             ValueError: a value out of its range, or several processes without their launcher.
         """
-        if self.workers < 0:
-            raise ValueError(f"workers must be at least 0, got {self.workers}")
+        check_range("workers", self.workers, 0, _MOST_WORKERS)
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: {suggest(self.precision, PRECISIONS)}")
         if self.accelerator not in ACCELERATORS:

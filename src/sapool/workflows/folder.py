@@ -15,7 +15,7 @@ from typing import Any
 
 from sapool.base.budget import as_written_today
 from sapool.base.errors import SapoolError
-from sapool.base.files import check_path, write_text_atomically
+from sapool.base.files import check_path, leftovers, write_text_atomically
 from sapool.base.quoting import quote
 from sapool.base.reading import read_json
 from sapool.base.records import PoolingPlan
@@ -129,6 +129,8 @@ class RunFolder:
         Raises:
             FolderConflictError: the folder holds another configuration, or files of another program.
         """
+        for leftover in leftovers(self.path):
+            leftover.unlink(missing_ok=True)
         path = self.file(CONFIG)
         wanted: dict[str, Any] = json.loads(json.dumps(dict(config)))
         if path.is_file():

@@ -114,7 +114,7 @@ class OpenedRun:
         if self.runs:
             return self._best().network()
         if self.command == DETECT.command:
-            from sapool.workflows.detecting import read_detector
+            from sapool.workflows.detect import read_detector
 
             return read_detector(self.folder).detector()
         weights, network = self.weights, self.unpruned().eval()

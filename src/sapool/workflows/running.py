@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +16,10 @@ from torch.utils.data import Dataset, Subset
 
 from sapool.base.budget import Budget
 from sapool.base.files import write_text_atomically
+from sapool.base.reading import parse_record
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
+    build_beside,
     check_parity,
     export_int8,
     measure_arena,
@@ -27,9 +28,11 @@ from sapool.export import (
     randomize_norms,
     run_images,
 )
+from sapool.firmware.extras import Pixels
 from sapool.training import DataSplits, Hardware, TrainConfig, gather, load_weights, save_weights, train
 from sapool.workflows.folder import HEADER, MODEL, RECORD, RUN, TRAINING, WEIGHTS, RunFolder
 
+C_FOLDER = "firmware"  # the network as C files, beside model.tflite
 PARITY_IMAGES = 16
 # Measured over whole trained networks: 0 steps. One is left to FULLY_CONNECTED, which the two round differently.
 PARITY_LIMIT_STEPS = 1
@@ -191,7 +194,7 @@ def train_once(task: Task, model: nn.Module, data: DataSplits, folder: Path, rep
     if done.is_file() and weights.is_file():
         load_weights(model, weights)
         model.eval()
-        return read_held(done, lambda text: TrainRecord(**json.loads(text)))
+        return read_held(done, lambda text: parse_record(TrainRecord, text))
     reporter.stage(f"{task.name}: training {task.recipe.epochs} epochs of {data.images_per_epoch:,} images")
     name = f"training {task.name}"
     outcome = train(model, data, task.recipe, folder, reporter=reporter, name=name, hardware=task.hardware)
@@ -205,7 +208,10 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
     """Export, measure, compare the two interpreters, and classify validation and test in int8."""
     path = folder / MODEL
     reporter.stage(f"{task.name}: quantising to int8 and measuring on TensorFlow Lite Micro")
-    export = export_int8(model, data.calibration(), path)
+    with tempfile.TemporaryDirectory() as scratch:
+        flat = Path(scratch) / "flat.tflite"
+        export = export_int8(model, data.calibration(), path, flat_path=flat)
+        _write_c(task, flat, folder / C_FOLDER, data.classes, reporter)
     arena = measure_arena(path)
     recipe = task.recipe
     header = model_header(path, arena, mean=recipe.mean, std=recipe.std, classes=data.classes)
@@ -228,6 +234,16 @@ def _deploy(task: Task, model: nn.Module, data: DataSplits, folder: Path, report
         "latency_ms": measure_latency(path),
         "latency_device": describe_processor(),
     }
+
+
+def _write_c(task: Task, flat: Path, folder: Path, classes: Sequence[str], reporter: Reporter) -> None:
+    """Write the C files beside the model, where the C engine has all of its operators."""
+    recipe = task.recipe
+    scaled = recipe.mean is not None and recipe.std is not None
+    pixels = Pixels(tuple(recipe.mean or ()), tuple(recipe.std or ())) if scaled else None
+    made = build_beside(flat, folder, labels=classes, pixels=pixels)
+    if isinstance(made, str):
+        reporter.stage(f"{task.name}: no C files: {made}")
 
 
 def int8_accuracy(path: Path, images: Images, most: int | None = None) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.image_size import InputSize
+from sapool.base.image_size import InputSize, size_text
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.networks.load import load_model
 from sapool.networks.traced import InputSizeError, run_once
@@ -58,7 +58,8 @@ class TrainRequest:
     def default_folder(self, recipe_name: str) -> Path:
         """Return ``runs/`` + data, model, pooling, size and recipe."""
         pools = sorted({site.pool for site in self.plan.sites}) if self.plan is not None else ["as-is"]
-        parts = (self.data, self.model, "+".join(pools), f"{self.input_size}px", Path(recipe_name).stem)
+        size = str(self.input_size) if isinstance(self.input_size, int) else "x".join(map(str, self.input_size))
+        parts = (self.data, self.model, "+".join(pools), f"{size}px", Path(recipe_name).stem)
         return Path("runs") / "_".join(part.strip("/").replace(":", "-").replace("/", "-") for part in parts)
 
 
@@ -213,7 +214,7 @@ def _announce(request: TrainRequest, network: nn.Module, data: DataSplits, repor
     skipped = sum(data.skipped.values())
     left_out = f", {skipped:,} damaged images left out" if skipped else ""
     reporter.stage(
-        f"{request.model}: {parameters:,} parameters; {request.data} at {request.input_size} px: "
+        f"{request.model}: {parameters:,} parameters; {request.data} at {size_text(request.input_size)}: "
         f"{data.images_per_epoch:,} training images, {data.num_classes} classes{left_out}; "
         f"{request.recipe.epochs} epochs"
     )

@@ -14,7 +14,7 @@ from sapool.report.detectors import cells, markdown
 from sapool.training import DivergedError
 from sapool.workflows.compare import DetectCompareConfig, compare_detectors, compare_paired, estimate
 from sapool.workflows.compare import detectors as module
-from sapool.workflows.detecting import DetectorRun, DetectRequest
+from sapool.workflows.detect import DetectorRun, DetectRequest
 from tests.detection.tiny import SIDE, coco_folder
 from tests.workflows.compare.stubs import arena
 

@@ -10,7 +10,7 @@ from sapool.firmware.fixed_point import exponentials
 from sapool.firmware.requantize import float32_product, multiplier
 from sapool.firmware.rows.lower import Lowering, natural_rows
 from sapool.firmware.rows.parts import Blob, Layer, Read, UnsupportedError
-from sapool.firmware.scratch import conv_tile, matmul_scratch_bytes
+from sapool.firmware.scratch import matmul_tiles
 from sapool.tflite.graph import Operator
 
 
@@ -60,7 +60,7 @@ def lower_matmul(state: Lowering, op: Operator) -> None:
         (state.read_rows(left, rows, rows), right_read),
         rows,
         lambda: _matmul_layer(state, op, right, shape),
-        scratch=matmul_scratch_bytes(conv_tile(shape[0]), depth, state.core),
+        tiles=matmul_tiles(shape[0], depth, state.core),
         macs=lines * columns * depth,
     )
 
@@ -76,7 +76,7 @@ def _batched(state: Lowering, right: int, rows: int, batches: int) -> Read:
 def _matmul_layer(state: Lowering, op: Operator, right: int, shape: tuple[int, ...]) -> Layer:
     a, b, out = state.tensor(op.inputs[0]), state.tensor(right), state.tensor(op.outputs[0])
     factor = multiplier(float32_product(a.scale, b.scale) / out.scale)
-    return Layer("sapool_matmul", (*shape, a.zero_point, b.zero_point, out.zero_point, *factor, conv_tile(shape[0])))
+    return Layer("sapool_matmul", (*shape, a.zero_point, b.zero_point, out.zero_point, *factor, 0))
 
 
 def lower_softmax(state: Lowering, op: Operator) -> None:

@@ -13,7 +13,7 @@ from sapool.firmware.packing import pack_conv, pack_depthwise
 from sapool.firmware.requantize import channel_records, clamp_range, float32_product, multiplier, short_is_exact
 from sapool.firmware.rows.lower import Lowering, natural_rows
 from sapool.firmware.rows.parts import Blob, Layer, UnsupportedError, Window
-from sapool.firmware.scratch import conv_scratch_bytes, conv_tile, depthwise_scratch_bytes, depthwise_tile
+from sapool.firmware.scratch import conv_tiles, depthwise_tiles
 from sapool.tflite.graph import Operator, Tensor
 from sapool.tflite.options import window_options
 
@@ -151,7 +151,7 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
         out.shape[1],
         lambda: _conv_layer(state, op, given, shape, taps.values),
         window=window,
-        scratch=conv_scratch_bytes(conv_tile(out.shape[2]), height * width * depth),
+        tiles=conv_tiles(out.shape[2], height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
         constant_bytes=_flash(count, height * width * depth),
     )
@@ -167,7 +167,7 @@ def _conv_layer(
         Blob("int8_t", pack_conv(by_channel), f"weights of {op.module}"),
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
-    return Layer("sapool_conv", (*blobs, *shape, *_ends(op, taken, out, short), conv_tile(shape[2])))
+    return Layer("sapool_conv", (*blobs, *shape, *_ends(op, taken, out, short), 0))
 
 
 def _values(tensor: Tensor) -> NDArray[np.int8]:
@@ -187,7 +187,6 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
     how = window_options(op.options)
     window = Window(height, how.stride[0], how.dilation[0], taps.top)
     depth = taken.shape[3]
-    tile = depthwise_tile(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core)
     ends = (height, width, how.stride[1], how.dilation[1], taps.left)
     shape = (taken.shape[2], depth, out.shape[2], count // depth, *ends)
     state.add_step(
@@ -195,16 +194,16 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         "depthwise",
         (state.read_rows(given, taken.shape[1], out.shape[1], window),),
         out.shape[1],
-        lambda: _depthwise_layer(state, op, given, shape, taps.values[0], tile),
+        lambda: _depthwise_layer(state, op, given, shape, taps.values[0]),
         window=window,
-        scratch=depthwise_scratch_bytes(tile),
+        tiles=depthwise_tiles(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core),
         macs=math.prod(out.shape) * height * width,
         constant_bytes=count * (height * width + 12),
     )
 
 
 def _depthwise_layer(
-    state: Lowering, op: Operator, given: int, shape: Sequence[int], values: NDArray[np.int8], tile: int
+    state: Lowering, op: Operator, given: int, shape: Sequence[int], values: NDArray[np.int8]
 ) -> Layer:
     taken, out = state.tensor(given), state.tensor(op.outputs[0])
     by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[2]).T)
@@ -213,7 +212,7 @@ def _depthwise_layer(
         Blob("int8_t", pack_depthwise(values, shape[7], shape[3]), f"weights of {op.module}"),
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
-    return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short), tile))
+    return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short), 0))
 
 
 def _flash(channels: int, taps: int) -> int:
@@ -245,7 +244,7 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         rows,
         lambda: _conv_layer(state, op, given, shape, _values(weights), float32=not per_channel),
         window=Window(),
-        scratch=conv_scratch_bytes(conv_tile(per_row), depth),
+        tiles=conv_tiles(per_row, depth),
         macs=positions * count * depth,
         constant_bytes=_flash(count, depth),
     )

@@ -110,19 +110,20 @@ class Lowering:
         output: int | None = None,
         made: tuple[int, ...] | None = None,
         window: Window = ONE_ROW,
-        scratch: int = 0,
         state: int = 0,
         macs: int = 0,
         in_place: tuple[int, ...] = (),
         constant_bytes: int = 0,
+        tiles: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """Add the step that makes an operator's (first) output in ``rows`` rows; by default one a task."""
         store = self.add_store(op.outputs[0] if output is None else output, rows)
         done = tuple(range(1, rows + 1)) if made is None else made
         each = macs // len(done)
+        scratch = tiles[0][1] if tiles else 0
         step = Step(kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, each, in_place)
         operands = sum(len(read.constant.values) for read in reads if read.constant is not None)
-        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands))
+        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands, tiles=tiles))
 
 
 def is_view(graph: Graph, op: Operator) -> bool:
@@ -162,8 +163,10 @@ def lower(graph: Graph, core: str = "cortex-m4") -> Program:
     Raises:
         UnsupportedError: an operator, a type or a shape that the C engine does not have.
     """
+    from sapool.firmware.rows.fold import fold_constants
     from sapool.firmware.rows.registry import LOWERED
 
+    graph = fold_constants(graph, core)
     state = Lowering(graph, core)
     check(graph, LOWERED)
     needed = {state.root(t) for t in graph.outputs}

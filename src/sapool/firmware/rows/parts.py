@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,8 @@ class Step:
         state: bytes that live from the first task to the last.
         macs: multiply-accumulates of one task.
         constant_bytes: of its constants in flash, as they will be laid out.
+        tiles: how much its kernel may do at once, and the scratch that takes; the first is in use. The last field of
+            its layer.
         in_place: which reads may share their bytes with the output, row by row.
     """
 
@@ -134,6 +136,13 @@ class Step:
     macs: int = 0
     in_place: tuple[int, ...] = ()
     constant_bytes: int = 0
+    tiles: tuple[tuple[int, int], ...] = ()
+
+    def with_smaller_tile(self) -> Step | None:
+        """Return the step with less scratch; None where it has no smaller tile."""
+        if len(self.tiles) < 2:
+            return None
+        return replace(self, tiles=self.tiles[1:], scratch=self.tiles[1][1])
 
     @property
     def tasks(self) -> int:

@@ -79,6 +79,9 @@ def lower_table(state: Lowering, op: Operator) -> None:
     for tensor in (start, out):
         if tensor.dtype not in _BYTES:
             raise UnsupportedError(f"{tensor.dtype} activations; float only between DEQUANTIZE and QUANTIZE")
+    for one in chain.operators:
+        if one.kind in _FLOAT_ONLY and state.tensor(one.inputs[0]).dtype in _BYTES:
+            raise UnsupportedError("of int8 values: only of float ones, between DEQUANTIZE and QUANTIZE")
     rows = state.rows_of(chain.start)
     read = state.read_rows(chain.start, rows, rows)
     count = out.bytes // rows
@@ -238,6 +241,24 @@ def _high_mul_16(a: int, b: int) -> int:
     return 32767 if a == b == -32768 else int((a * b + ((1 << 14) if a * b >= 0 else 1 - (1 << 14))) / (1 << 15))
 
 
+def _rsqrt(state: Lowering, op: Operator, values: Values) -> Values:
+    taken, out = state.tensor(op.inputs[0]), state.tensor(op.outputs[0])
+    if taken.dtype not in _BYTES:
+        return (1 / np.sqrt(values.astype(np.float32))).astype(np.float32)
+    real = np.float32(np.sqrt(np.float32(taken.scale))) * np.float32(out.scale)
+    factor, shift = multiplier(1.0 / float(real))
+    got = []
+    for value in values:
+        centered = int(value) - taken.zero_point
+        if centered <= 0:  # 0 is the largest, below it TFLM stops
+            got.append(127)
+            continue
+        root, left = fixed_point.inverse_root(centered)
+        data = fixed_point.requantize(1, root, -(left + 20))
+        got.append(fixed_point.requantize(data, factor, shift + 20) + out.zero_point)
+    return np.array(got, np.int64)
+
+
 def _number(state: Lowering, op: Operator) -> tuple[Tensor, float, int]:
     """Return the constant operand, its value in the file's own units, and its place among the inputs."""
     place = 0 if state.is_constant(op.inputs[0]) else 1
@@ -308,8 +329,6 @@ def _float(function: Callable[[NDArray[np.float32]], Values]) -> Function:
     """Return a function of float values alone."""
 
     def apply(state: Lowering, op: Operator, values: Values) -> Values:
-        if state.tensor(op.inputs[0]).dtype in _BYTES:
-            raise UnsupportedError("of int8 values: TFLM has it in float only")
         return function(values.astype(np.float32))
 
     return apply
@@ -329,7 +348,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "ABS": _float(np.abs),
     "NEG": _float(np.negative),
     "SQRT": _float(np.sqrt),
-    "RSQRT": _float(lambda real: 1 / np.sqrt(real)),
+    "RSQRT": _rsqrt,
     "SQUARE": _float(np.square),
     "LOG": _float(np.log),
     "SIN": _float(np.sin),
@@ -338,4 +357,5 @@ FUNCTIONS: Mapping[str, Function] = {
     "CEIL": _float(np.ceil),
     "ROUND": _float(np.round),
 }
+_FLOAT_ONLY = frozenset({"EXP", "ABS", "NEG", "SQRT", "SQUARE", "LOG", "SIN", "COS", "FLOOR", "CEIL", "ROUND"})
 BINARY: Mapping[str, Function] = dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM"), _binary)

@@ -22,7 +22,7 @@ def drop_row_reshapes(graph: Graph) -> int:
     """Find RESHAPEs that only regroup rows, and run what is between on the grouping outside; returns how many went."""
     for _, op in graph.of_kind("RESHAPE"):
         source, made = (graph.tensors[t].shape for t in (op.inputs[0], op.outputs[0]))
-        if len(source) < 2 or len(made) < 2 or source[-1] != made[-1]:
+        if len(source) < 2 or len(made) < 2 or source[-1] != made[-1] or not graph.readers(op.outputs[0]):
             continue
         region = _Region(graph, source[:-1], made[:-1])
         if region.grow(op.outputs[0]) and region.gain > 0:

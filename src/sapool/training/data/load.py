@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from sapool.base.image_size import InputSize, as_input_size
+from sapool.base.ranges import MOST_EPOCHS, MOST_IMAGES, MOST_SEED, check_range
 from sapool.training.data.augmentation import Augmentation, Finish, Statistics, check_augmentations
 from sapool.training.data.checking import drop_bad
 from sapool.training.data.items import Images, PreparedImages
@@ -18,6 +19,8 @@ from sapool.training.data.scattered import DIGIT_PEAK, FRAGMENTS, ScatteredImage
 from sapool.training.data.source_images import ArrayImages, DataError, SourceImages
 from sapool.training.data.sources import read_source
 from sapool.training.data.splitting import SPLITS, Source, keep_images, three_splits
+
+_MOST_FRAGMENTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,13 @@ def load_data(
         ValueError: an unknown name (with the nearest), a value out of its range or a size the data can't have.
         DataError: files that are missing or damaged, classes that differ, a split without images.
     """
-    for what, value, least in (
-        ("epochs", epochs, 1), ("seed", seed, 0), ("eval_images", eval_images, 1)
-    ):  # fmt: skip
-        if value is not None and value < least:
-            raise ValueError(f"{what} must be at least {least}, got {value}")
+    check_range("epochs", epochs, 1, MOST_EPOCHS)
+    check_range("seed", seed, 0, MOST_SEED)
+    for what, value in (("train_images", train_images), ("eval_images", eval_images)):
+        if value is not None:
+            check_range(what, value, 1, MOST_IMAGES)
+    if fragments is not None:
+        check_range("fragments", fragments, 0, _MOST_FRAGMENTS)
     check_augmentations(augment)
     channels, height, width = as_input_size(size)
     finish = Finish(mean, std, channels)

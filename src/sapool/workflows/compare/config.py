@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from sapool.base.budget import Budget
+from sapool.base.image_size import MOST_PIXELS
 from sapool.base.quoting import quote
+from sapool.base.ranges import MOST_IMAGES, check_range
 from sapool.base.records import PoolingPlan
 from sapool.base.sizes import format_kib
 from sapool.base.suggest import suggest
@@ -28,6 +30,7 @@ from sapool.training import TrainConfig
 DEFAULT_EPOCHS = 20
 TABLES = ("budget", "equal")
 MOST_LABEL = 60
+_MOST_SEEDS = 1000
 REFERENCE = "avg"
 
 # What may be added to a study later; everything else decides what its runs are.
@@ -125,10 +128,12 @@ class CompareConfig:
         _ = self.budget
         for name in ("input_size", *counts):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if min(self.input_sizes, default=1) < 1:
-            raise ValueError(f"input_sizes must each be at least 1, got {min(self.input_sizes)}")
+            if value is not None:
+                check_range(name, value, 1, MOST_IMAGES if name in counts else MOST_PIXELS)
+        for size in self.input_sizes:
+            check_range("each of input_sizes", size, 1, MOST_PIXELS)
+        if isinstance(self.seeds, int):
+            check_range("seeds", self.seeds, 1, _MOST_SEEDS)
         seeds = self.seed_list()
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise ValueError(f"seeds must be a count of at least 1, or distinct seeds of at least 0, got {self.seeds}")
@@ -192,6 +197,10 @@ def _check_label(label: str) -> None:
 def _check_values(variant: Variant) -> None:
     """Build the layer once, so that a value that is none for it is not taken for a pooling that doesn't fit."""
     own = {name: value for name, value in variant.kwargs.items() if name not in WINDOW_KEYWORDS}
+    for name in WINDOW_KEYWORDS:
+        if isinstance(variant.kwargs.get(name), str):
+            said = quote(variant.kwargs[name])
+            raise ValueError(f"variant {variant.label!r}: {name} must be a number or true or false, got {said}")
     # Whether a patch collapses into average pooling depends on the stride, which is not known yet.
     free = {"allow_collapse": True} if "allow_collapse" in pool_keywords(variant.pool) else {}
     try:

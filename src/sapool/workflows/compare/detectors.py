@@ -9,8 +9,8 @@ from typing import Any
 
 from sapool.base.budget import Budget
 from sapool.base.files import write_text_atomically
+from sapool.base.ranges import check_range
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
-from sapool.base.sizes import check_count
 from sapool.detection import DetectConfig
 from sapool.export import ExportError, InterpreterError
 from sapool.layers import check_pool_name
@@ -22,7 +22,7 @@ from sapool.report.tables import join_strides
 from sapool.training import DivergedError, Hardware
 from sapool.workflows.compare.board import HEARTBEAT_SECONDS, Board, Job, Results
 from sapool.workflows.compare.config import fingerprint
-from sapool.workflows.detecting import (
+from sapool.workflows.detect import (
     DetectorRun,
     DetectRequest,
     measure_untrained,
@@ -74,7 +74,7 @@ class DetectCompareConfig:
             raise ValueError(f"pools must name at least one pooling, each once, got {', '.join(self.pools) or 'none'}")
         for pool in self.pools:
             check_pool_name(pool)
-        check_count("seeds", self.seeds)
+        check_range("seeds", self.seeds, 1, 1000)
         _ = self.budget
 
     @property

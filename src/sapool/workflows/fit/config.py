@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sapool.base.budget import Budget
+from sapool.base.image_size import MOST_PIXELS
+from sapool.base.ranges import check_range
 from sapool.base.sizes import format_kib
 from sapool.layers import check_pool_name
 from sapool.training import TrainConfig
@@ -51,8 +53,7 @@ class FitConfig:
             ValueError: a value out of its range, or an unknown or repeated pooling or size.
         """
         for size in (self.input_size, *self.input_sizes):
-            if size < 1:
-                raise ValueError(f"input_size must be at least 1, got {size}")
+            check_range("input_size", size, 1, MOST_PIXELS)
         if len(set(self.sizes())) != len(self.input_sizes) + 1:
             said = ", ".join(map(str, self.input_sizes))
             raise ValueError(
