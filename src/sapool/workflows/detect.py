@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sapool.base.environment import describe_environment
+from sapool.base.reading import read_json
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, SilentReporter
 from sapool.detection import (
     BoxSplits,
@@ -162,7 +163,7 @@ def read_detector(folder: str | Path) -> DetectorRun:
     if not RunFolder(folder, DETECT).is_whole():
         raise ValueError(f"{folder} holds no finished detector: {RECORD} and {WEIGHTS} are not both there")
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         request = DetectRequest.from_dict(record["config"])
         return DetectorRun(folder, request, tuple(record["data"]["classes"]), record)
     except (ValueError, KeyError, TypeError) as error:

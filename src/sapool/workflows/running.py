@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset, Subset
 
 from sapool.base.budget import Budget
 from sapool.base.files import write_text_atomically
+from sapool.base.reading import parse_record
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.export import (
     build_beside,
@@ -194,7 +194,7 @@ def train_once(task: Task, model: nn.Module, data: DataSplits, folder: Path, rep
     if done.is_file() and weights.is_file():
         load_weights(model, weights)
         model.eval()
-        return read_held(done, lambda text: TrainRecord(**json.loads(text)))
+        return read_held(done, lambda text: parse_record(TrainRecord, text))
     reporter.stage(f"{task.name}: training {task.recipe.epochs} epochs of {data.images_per_epoch:,} images")
     name = f"training {task.name}"
     outcome = train(model, data, task.recipe, folder, reporter=reporter, name=name, hardware=task.hardware)
