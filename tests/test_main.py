@@ -35,3 +35,10 @@ def test_it_is_the_command_line(arguments: list[str], code: int, out: str, said:
 def test_the_installed_command_is_the_same_one() -> None:
     (script,) = (point for point in entry_points(group="console_scripts") if point.name == sapool.__name__)
     assert script.load() is cli.main
+
+
+@pytest.mark.parametrize("code", ["import sapool", "import sapool.cli"])
+def test_nothing_slow_is_imported_before_a_command_is_chosen(code: str) -> None:
+    command = [sys.executable, "-c", f"{code}, sys; print(*{{'torch', 'numpy', 'lightning'}} & set(sys.modules))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -44,7 +44,7 @@ def test_nothing_is_written_over_unless_it_is_said(tmp_path: Path) -> None:
 def test_a_plan_is_for_one_size(tmp_path: Path) -> None:
     planned = PoolingPlan((3, 32, 48), (SitePlan("stem", "avg", 1, 2),))
     (tmp_path / "plan.json").write_text(planned.to_json())
-    assert read_plan(tmp_path / "plan.json", (32, 48)) == planned
+    assert read_plan(tmp_path / "plan.json", (3, 32, 48)) == planned
     with pytest.raises(ValueError, match=r"plan.json is for an input of \(3, 32, 48\) \(C, H, W\), --input-size is 32"):
         read_plan(tmp_path / "plan.json", 32)
     with pytest.raises(ValueError, match="a folder, no file"):

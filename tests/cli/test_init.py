@@ -84,8 +84,8 @@ BIG = "1" + "0" * 14
         (["train", "--train-images", BIG], "train_images must be at most 1,000,000,000"),
         (["train", "--fragments", BIG], "fragments must be at most 10,000"),
         (["train", "--seed", BIG], "seed must be 0 to 2**31 - 1"),
-        (["train", "--input-size", "1000000"], "at most 4,096, got 1000000"),
-        (["fit", "--input-size", "1000000"], "at most 4,096, got 1000000"),
+        (["train", "--input-size", "1000000"], "each 1 to 4,096, got '1000000'"),
+        (["fit", "--input-size", "1000000"], "each 1 to 4,096, got '1000000'"),
         (["detect", "train", "--input-size", "1000000"], "input_size must be at most 4,096"),
         (
             ["data", "make", "scattered-digits", "--out", "made", "--input-size", BIG],

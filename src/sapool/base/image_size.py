@@ -59,6 +59,15 @@ def parse_input_size(text: str, option: str = "--input-size", channels: int = CO
     return size[1] if square else (size[0], size[1], size[2])
 
 
+def size_slug(size: Sequence[int] | int) -> str:
+    """Return a size for the name of a folder: ``64px``, ``48x64px``, ``1x48x64px``.
+
+    >>> size_slug(64), size_slug((1, 48, 64))
+    ('64px', '1x48x64px')
+    """
+    return size_text(size).replace(" ", "")
+
+
 def size_text(size: Sequence[int] | int) -> str:
     """Return a size as people read it: ``64 px``, ``48 x 64 px``, ``1 x 48 x 64`` with the channels where not 3.
 

@@ -26,6 +26,7 @@ from sapool.cli.compare import compare
 from sapool.cli.data import data
 from sapool.cli.data_make import make
 from sapool.cli.detect import detect
+from sapool.cli.eval import evaluate
 from sapool.cli.export import export, measure
 from sapool.cli.fit import fit
 from sapool.cli.memory import boards, profile
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 for command in (fit, compare, plan, profile, train, prune, export, build, measure, optimize, boards):
     app.command()(command)
+app.command("eval")(evaluate)
 data.command("make")(make)
 app.add_typer(data, name="data")
 app.add_typer(detect, name="detect")

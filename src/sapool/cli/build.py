@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.image_size import as_input_size
 from sapool.cli.console import AsJson, InputSize, messages, print_table, read_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def build(
     labels: Annotated[Path | None, typer.Option(help="A text file, a class a line.")] = None,
     emulate: Annotated[int, typer.Option(min=0, help="Run so many images on the emulated core.")] = 0,
     project: Annotated[str, typer.Option(help="Build file for cmake, arduino, esp-idf or zephyr.")] = "cmake",
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     num_classes: Annotated[int, typer.Option(help="Outputs of a network named by name.")] = 10,
     data: Annotated[str, typer.Option(help="Data set to calibrate a named network with.")] = "scattered-digits",
     as_json: AsJson = False,
@@ -84,7 +85,7 @@ def _check_emulation(core: str) -> None:
     find_compiler(found)
 
 
-def _built(model: str, out: Path, wanted: dict[str, Any], input_size: int, num_classes: int, data: str) -> CProgram:
+def _built(model: str, out: Path, wanted: dict[str, Any], input_size: str, num_classes: int, data: str) -> CProgram:
     from sapool.export import build_c
 
     if model.endswith(".tflite") or Path(model).is_file():
@@ -94,11 +95,11 @@ def _built(model: str, out: Path, wanted: dict[str, Any], input_size: int, num_c
 
 
 def _subject(
-    model: str, input_size: int, num_classes: int, data: str
+    model: str, input_size: str, num_classes: int, data: str
 ) -> tuple[nn.Module, list[Tensor], dict[str, Any]]:
     """Return a network, what to calibrate it with, and how its pixels are scaled."""
     from sapool.export import randomize_norms
-    from sapool.networks.load import load_model
+    from sapool.networks.load import input_size_for, load_model
     from sapool.training import load_data
     from sapool.workflows.opened import read_run
 
@@ -108,8 +109,9 @@ def _subject(
         how = {} if recipe.mean is None or recipe.std is None else {"mean": recipe.mean, "std": recipe.std}
         return run.network(), list(run.data().calibration()), how
     messages.print("the network is untrained: its normalisations are randomised")
-    images = list(load_data(data, input_size).calibration())
-    return randomize_norms(load_model(model, num_classes)), images, {}
+    size = input_size_for(model, input_size)
+    images = list(load_data(data, size).calibration())
+    return randomize_norms(load_model(model, num_classes, in_channels=as_input_size(size)[0])), images, {}
 
 
 def _emulated(program: CProgram, count: int) -> EmulationRecord:

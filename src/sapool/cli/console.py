@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sapool.base.files import check_path, check_replaceable
+from sapool.base.image_size import InputSize as ImageSize
+from sapool.base.image_size import as_input_size
 from sapool.base.quoting import escape_controls
 from sapool.base.reporter import LineReporter
 from sapool.base.sizes import parse_size
@@ -113,8 +115,8 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}: not a text file: {error.reason}") from None
 
 
-def read_plan(path: Path, size: int | tuple[int, int], whose: str = "--input-size") -> PoolingPlan:
-    """Read a plan for images of ``size`` (a side, or height and width, in pixels), which ``whose`` value is.
+def read_plan(path: Path, size: ImageSize, whose: str = "--input-size") -> PoolingPlan:
+    """Read a plan for images of ``size`` (a side, or channels, height and width), which ``whose`` value is.
 
     Raises:
         ValueError: no such file, no plan in it, or one for another size; the message names it.
@@ -126,7 +128,7 @@ def read_plan(path: Path, size: int | tuple[int, int], whose: str = "--input-siz
         planned = PoolingPlan.from_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if planned.input_size[1:] != ((size, size) if isinstance(size, int) else size) or planned.input_size[0] != 3:
+    if planned.input_size != as_input_size(size):
         raise ValueError(f"{path} is for an input of {planned.input_size} (C, H, W), {whose} is {size}")
     return planned
 
@@ -201,4 +203,25 @@ BoardName = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else there.")
 ]
-InputSize = Annotated[int, typer.Option(help="Side of the square input image, in pixels.")]
+InputSide = Annotated[int, typer.Option("--input-size", help="Side of the square input image, in pixels.")]
+InputSize = Annotated[
+    str, typer.Option(help="Input image: a side (64), HEIGHTxWIDTH (48x64) or CHANNELSxHEIGHTxWIDTH (1x48x64).")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Network: sapool:tiny, timm:NAME, torchvision:NAME, authors:NAME, or your own: my_net.py:MyNet, "
+        "my_net.py:MyNet(width=32), package.module:MyNet (this runs your file)."
+    ),
+]
+NetworkName = Annotated[
+    str,
+    typer.Argument(
+        help="Network: sapool:tiny, timm:NAME, torchvision:NAME, authors:NAME, or your own: my_net.py:MyNet(width=32) "
+        "(this runs your file)."
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Trained weights: .safetensors, .pt or .pth (nothing in it is run), or a folder."),
+]

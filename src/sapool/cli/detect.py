@@ -122,7 +122,7 @@ def _plan(
         return plan_detector(model, config, pool or "self_attentive", parse_strides(strides))
     if pool is not None or strides is not None:
         raise ValueError("--plan and --pool or --strides exclude each other")
-    return read_plan(plan, config.image_size, "the recipe's")
+    return read_plan(plan, (3, *config.image_size), "the recipe's")
 
 
 @detect.command("eval")

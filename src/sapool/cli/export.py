@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.image_size import InputSize as ImageSize
+from sapool.base.image_size import as_input_size
 from sapool.base.sizes import parse_size
 from sapool.cli.console import (
     DONE,
     NOTHING_FITS,
     AsJson,
     InputSize,
+    Weights,
     check_free,
     messages,
     print_table,
@@ -45,10 +48,10 @@ def export(
         typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME; or a folder of sapool train or prune."),
     ],
     out: Annotated[Path, typer.Option(help="The .tflite to write.")] = Path("model.tflite"),
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
     plan: Annotated[Path | None, typer.Option(help="A plan.json to apply first.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Trained weights, .safetensors.")] = None,
+    weights: Weights = None,
     data: Annotated[str, typer.Option(help="Data set to calibrate the int8 ranges with.")] = "scattered-digits",
     passes: Annotated[str, typer.Option(help="Rewrites: all, none, or names, comma-separated.")] = "all",
     health: Annotated[bool, typer.Option(help="Check the int8 model layer by layer against the float one.")] = True,
@@ -87,14 +90,14 @@ def export(
     from sapool.base.arena import as_plain
     from sapool.export import build_beside, export_int8, measure_arena
 
-    network, calibration, input_size = _subject(model, data, num_classes, input_size, plan, weights)
+    network, calibration, size = _subject(model, data, num_classes, input_size, plan, weights)
     with tempfile.TemporaryDirectory() as folder:
         exact, flat = Path(folder) / "float.tflite", Path(folder) / "flat.tflite"
         record = export_int8(network, calibration, out, passes=passes, float_path=exact, flat_path=flat)
         arena = measure_arena(out)
         report = _health(network, calibration, exact, flat) if health else None
         program = build_beside(flat, c_files, name=out.stem)
-    others, savings = _other_formats(network, input_size, onnx, pte), _savings(network, input_size, passes)
+    others, savings = _other_formats(network, size, onnx, pte), _savings(network, size, passes)
     if as_json:
         checked = json.loads(report.to_json()) if report is not None else None
         whole = {"export": asdict(record), "arena": as_plain(arena), "health": checked}
@@ -125,7 +128,7 @@ def told_program(program: CProgram | str) -> str:
     )
 
 
-def _savings(network: nn.Module, input_size: int, passes: str) -> Sequence[PassSaving]:
+def _savings(network: nn.Module, input_size: ImageSize, passes: str) -> Sequence[PassSaving]:
     """Predict what each pass saved; nothing where torch.fx can't trace the network."""
     from sapool.networks.tracer import UntraceableModelError
     from sapool.predict.profile import profile_passes
@@ -172,7 +175,7 @@ def _health(network: nn.Module, calibration: list[Tensor], exact: Path, flat: Pa
     return check_health(flat, torch.cat(calibration)[:_CHECKED_IMAGES], network, float_path=exact)
 
 
-def _other_formats(network: nn.Module, input_size: int, onnx: Path | None, pte: Path | None) -> dict[str, Any]:
+def _other_formats(network: nn.Module, input_size: ImageSize, onnx: Path | None, pte: Path | None) -> dict[str, Any]:
     """Write the float network in the other formats that are asked for."""
     made: dict[str, Any] = {}
     if onnx is not None:
@@ -187,22 +190,24 @@ def _other_formats(network: nn.Module, input_size: int, onnx: Path | None, pte: 
 
 
 def _subject(
-    model: str, data: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None
-) -> tuple[nn.Module, list[Tensor], Any]:
+    model: str, data: str, num_classes: int, input_size: str, plan: Path | None, weights: Path | None
+) -> tuple[nn.Module, list[Tensor], ImageSize]:
     """Return the network, what to calibrate it with, and its input size: a run's folder knows all three."""
+    from sapool.networks.load import input_size_for
     from sapool.training import load_data
     from sapool.workflows.opened import read_run
 
     if not Path(model).is_dir():
-        calibration = list(load_data(data, input_size).calibration())
-        return _network(model, num_classes, input_size, plan, weights), calibration, input_size
+        size = input_size_for(model, input_size)
+        calibration = list(load_data(data, size).calibration())
+        return _network(model, num_classes, size, plan, weights), calibration, size
     if plan is not None or weights is not None:
         raise ValueError(f"{model} is a run's folder and has its own plan and weights: leave --plan and --weights out")
     run = read_run(Path(model))
     return run.network(), list(run.data().calibration()), run.input_size
 
 
-def _network(model: str, num_classes: int, input_size: int, plan: Path | None, weights: Path | None) -> nn.Module:
+def _network(model: str, num_classes: int, input_size: ImageSize, plan: Path | None, weights: Path | None) -> nn.Module:
     from sapool.export import randomize_norms
     from sapool.training import load_weights
 
@@ -214,7 +219,7 @@ def _network(model: str, num_classes: int, input_size: int, plan: Path | None, w
     return network
 
 
-def planned_network(model: str, num_classes: int, input_size: int, plan: Path | None) -> nn.Module:
+def planned_network(model: str, num_classes: int, input_size: ImageSize, plan: Path | None) -> nn.Module:
     """Load a network by name, with a plan in it if one is given.
 
     Raises:
@@ -223,7 +228,7 @@ def planned_network(model: str, num_classes: int, input_size: int, plan: Path | 
     from sapool.networks.load import load_model
     from sapool.predict.search import replan
 
-    network = load_model(model, num_classes)
+    network = load_model(model, num_classes, in_channels=as_input_size(input_size)[0])
     if plan is None:
         return network
     return replan(network, read_plan(plan, input_size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,8 +16,10 @@ from sapool.cli.console import (
     BoardName,
     Flash,
     InputSize,
+    Model,
     Ram,
     Terminal,
+    Weights,
     budget_from,
     check_folder,
     names_in,
@@ -33,17 +35,27 @@ if TYPE_CHECKING:
 
 
 def fit(
-    model: Annotated[str, typer.Option(help="Network: sapool:tiny, timm:NAME or torchvision:NAME.")] = "sapool:tiny",
+    model: Model = "sapool:tiny",
     data: Annotated[str, typer.Option(help="Data set; scattered-digits is built in.")] = "scattered-digits",
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     ram: Ram = None,
     flash: Flash = None,
     board: BoardName = None,
     pools: Annotated[str, typer.Option(help="Poolings to try, comma-separated.")] = "self_attentive,avg,strided",
-    epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 60,
-    batch_size: Annotated[int, typer.Option(help="Images a training step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
+    weights: Weights = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How to train: a recipe of sapool train (modern, ...) or a .yaml file.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training split; default 60, or the recipe's.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step; default 64, or the recipe's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak; default 0.01, or the recipe's.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Augmentations, comma-separated; default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave damaged images out, and count them.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that load images; 0: the one that trains.")] = 0,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     input_sizes: Annotated[
         str, typer.Option(help="Further sides to try, comma-separated: a smaller image instead of earlier strides.")
     ] = "",
@@ -73,6 +85,8 @@ def fit(
     Example: sapool fit --ram 40KiB --pools self_attentive,max
     """
     from sapool.base.records import record_to_json
+    from sapool.networks.load import input_size_for
+    from sapool.training import Hardware
     from sapool.workflows.fit import FitConfig
     from sapool.workflows.fit import fit as run_fit
 
@@ -81,19 +95,19 @@ def fit(
     config = FitConfig(
         model=model,
         data=data,
-        input_size=input_size,
+        input_size=input_size_for(model, input_size),
         ram_bytes=budget.ram_bytes,
         flash_bytes=budget.flash_bytes,
         pools=names_in(pools),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
+        **_training(recipe, augment, seed, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate),
+        weights=None if weights is None else str(weights),
+        skip_bad=skip_bad or None,
         input_sizes=sizes_in(input_sizes),
         prune=prune,
     )
+    hardware = Hardware(workers, accelerator=accelerator)
     with resumable():
-        summary = run_fit(config, out, Terminal())
+        summary = run_fit(config, out, Terminal(), hardware)
     if as_json:
         sys.stdout.write(record_to_json(summary) + "\n")
     else:
@@ -103,6 +117,20 @@ def fit(
         if board is not None and summary.best is not None:
             _show_board(board, Path(summary.folder) / summary.best / "model.tflite")
     raise typer.Exit(DONE if summary.best else NOTHING_FITS)
+
+
+def _training(recipe: str | None, augment: str | None, seed: int, **numbers: Any) -> dict[str, Any]:
+    """Return the fields of a fit's configuration that say how it trains."""
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if recipe is None and augment is None:
+        return given | {"seed": seed}
+    from sapool.training import TrainConfig, read_recipe
+
+    if augment is not None:
+        given["augment"] = names_in(augment)
+    if recipe is None:
+        return {"training": TrainConfig(**({"epochs": 60, "learning_rate": 0.01} | given), seed=seed)}
+    return {"training": read_recipe(recipe, **given, seed=seed)}
 
 
 def sizes_in(text: str) -> tuple[int, ...]:
@@ -186,7 +214,7 @@ def _show_fit(summary: FitSummary, budget: Budget) -> None:
             sys.stdout.write(
                 f"best that fits (by int8 accuracy on validation, {_percent(run.int8_val_accuracy)}): {way.name}, "
                 f"{_percent(run.int8_test_accuracy)} on test with {run.arena_bytes:,} bytes of arena\n"
-                f"{_savings(way)}"
+                f"{_savings(way)}{_chance(summary, way)}"
                 f"model and header: {files / 'model.tflite'}, {files / 'model.h'}\n"
             )
         if way.name == summary.closest:
@@ -195,6 +223,12 @@ def _show_fit(summary: FitSummary, budget: Budget) -> None:
                 f"{way.name} with strides {','.join(map(str, run.strides))}, arena {run.arena_bytes:,} bytes, file "
                 f"{run.flash_bytes:,} bytes\n"
             )
+
+
+def _chance(summary: FitSummary, way: Way) -> str:
+    if way.name not in summary.guessing:
+        return ""
+    return "this is no better than guessing: train longer, on more images, or with larger budgets\n"
 
 
 def _savings(way: Way) -> str:

@@ -27,9 +27,10 @@ _SHOWN_OPERATORS = 16
 
 def profile(
     model: Annotated[
-        str, typer.Argument(help="Network (sapool:tiny, timm:NAME, ...) or a .tflite file of any origin.")
+        str,
+        typer.Argument(help="Network (sapool:tiny, timm:NAME, my_net.py:MyNet, ...) or a .tflite file of any origin."),
     ],
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     plan: Annotated[Path | None, typer.Option(help="A plan.json to apply first.")] = None,
     passes: Annotated[str, typer.Option(help="Rewrites of the export: all, none, or names, comma-separated.")] = "all",
     target: Annotated[str | None, typer.Option(help="A target core: cortex-m4, cortex-m7, esp32s3, ...")] = None,
@@ -59,7 +60,7 @@ def profile(
     raise typer.Exit(DONE if judged is None or judged.fits else NOTHING_FITS)
 
 
-def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[Graph, MemoryProfile, int | None]:
+def _read(model: str, input_size: str, plan: Path | None, passes: str) -> tuple[Graph, MemoryProfile, int | None]:
     """Return what a file holds and its size, or what a network would be exported as."""
     from sapool.memory import profile_graph
     from sapool.tflite import read_graph
@@ -70,9 +71,11 @@ def _read(model: str, input_size: int, plan: Path | None, passes: str) -> tuple[
         graph = read_graph(Path(model))
         return graph, profile_graph(graph), Path(model).stat().st_size
     from sapool.cli.export import planned_network
+    from sapool.networks.load import input_size_for
     from sapool.predict.profile import predict_graphs, profile_predicted
 
-    graphs = predict_graphs(planned_network(model, 10, input_size, plan), input_size, passes=passes)
+    size = input_size_for(model, input_size)
+    graphs = predict_graphs(planned_network(model, 10, size, plan), size, passes=passes)
     return graphs.exported, profile_predicted(graphs), None
 
 

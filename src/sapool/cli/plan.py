@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sapool.base.image_size import InputSize as ImageSize
+from sapool.base.image_size import as_input_size
 from sapool.base.sizes import parse_count
 from sapool.cli.console import (
     DONE,
@@ -17,6 +19,7 @@ from sapool.cli.console import (
     BoardName,
     Flash,
     InputSize,
+    NetworkName,
     Ram,
     Terminal,
     budget_from,
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
 
 def plan(
-    model: Annotated[str, typer.Argument(help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME.")],
-    input_size: InputSize = 64,
+    model: NetworkName,
+    input_size: InputSize = "64",
     pool: Annotated[
         str | None, typer.Option(help="The pooling (an unknown one lists them all); several with a budget.")
     ] = None,
@@ -67,22 +70,23 @@ def plan(
     """
     check_free(out, force)
     from sapool.cli.plan_table import parse_strides
-    from sapool.networks.load import load_model
+    from sapool.networks.load import input_size_for, load_model
     from sapool.networks.recorded import read_model
     from sapool.planning.plan import make_plan
     from sapool.planning.surgery import apply_plan
 
-    network = load_model(model, 10)
+    size = input_size_for(model, input_size)
+    network = load_model(model, 10, in_channels=as_input_size(size)[0])
     if any(option is not None for option in (ram, flash, macs, board)):
         if strides is not None:
             raise ValueError("--strides and a budget exclude each other: with a budget they are searched for")
         limits = replace(budget_from(ram, flash, board), macs=None if macs is None else parse_count(macs))
-        further = [int(size) for size in names_in(sizes)]
+        further = [input_size_for(model, text, "--sizes") for text in names_in(sizes)]
         pools = names_in(pool or "self_attentive,avg,strided")
-        _search(network, model, [input_size, *further], limits, pools, names_in(placement), out, as_json)
+        _search(network, model, [size, *further], limits, pools, names_in(placement), out, as_json)
         return
-    traced = read_model(network, input_size)
-    planned = make_plan(traced, input_size, pool or "self_attentive", parse_strides(strides), placement)
+    traced = read_model(network, size)
+    planned = make_plan(traced, size, pool or "self_attentive", parse_strides(strides), placement)
     if any(site.pool_stride > 1 for site in planned.sites):
         apply_plan(traced, planned, dry_run=True)
     _write(planned, out)
@@ -114,7 +118,7 @@ def _show(network: Network, model: str, planned: PoolingPlan) -> None:
 def _search(
     network: nn.Module,
     model: str,
-    sizes: list[int],
+    sizes: list[ImageSize],
     budget: Budget,
     pools: tuple[str, ...],
     placements: tuple[str, ...],

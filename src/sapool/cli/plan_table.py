@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from sapool.base.quoting import quote
 from sapool.base.records import DownsamplingSite, PoolingPlan
-from sapool.predict.search import PlanCandidate, PlanSearch
+
+if TYPE_CHECKING:
+    from sapool.predict.search import PlanCandidate, PlanSearch
 
 
 def plan_table(planned: PoolingPlan, sites: Sequence[DownsamplingSite], model: str) -> Table:

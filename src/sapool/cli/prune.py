@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from sapool.base.image_size import InputSize as ImageSize
+from sapool.base.image_size import as_input_size
 from sapool.base.sizes import parse_count, parse_size
 from sapool.cli.console import (
     AsJson,
@@ -33,11 +35,12 @@ def prune(
     model: Annotated[
         str,
         typer.Argument(
-            help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME; or a folder of sapool train."
+            help="Network: sapool:tiny, timm:NAME, torchvision:NAME, authors:NAME or my_net.py:MyNet; or a folder of "
+            "sapool train."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the pruned network to.")],
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
     plan: Annotated[Path | None, typer.Option(help="A plan.json to apply first.")] = None,
     pool: Annotated[str | None, typer.Option(help="In place of --plan: the pooling.")] = None,
@@ -104,8 +107,11 @@ def prune(
         raise ValueError("--plan excludes --pool and --strides: the plan has them")
     if weights is None:
         messages.print("no --weights: the network is untrained, its channels' importances are chance")
-    planned = _plan(model, num_classes, input_size, plan, (pool, strides))
-    wanted = (model, num_classes, input_size, planned, weights, data, asked | {"iterative_steps": steps})
+    from sapool.networks.load import input_size_for
+
+    size = input_size_for(model, input_size)
+    planned = _plan(model, num_classes, size, plan, (pool, strides))
+    wanted = (model, num_classes, size, planned, weights, data, asked | {"iterative_steps": steps})
     _prune_named(wanted, out, force, as_json)
 
 
@@ -136,14 +142,14 @@ def _prune_run(model: str, out: Path, asked: dict[str, Any], tuning: dict[str, A
 
 
 def _plan(
-    model: str, num_classes: int, input_size: int, plan: Path | None, choice: tuple[str | None, str | None]
+    model: str, num_classes: int, input_size: ImageSize, plan: Path | None, choice: tuple[str | None, str | None]
 ) -> PoolingPlan | None:
     from sapool.cli.plan_table import parse_strides
     from sapool.networks.load import load_model
     from sapool.planning.plan import make_plan
 
     if any(choice):
-        network = load_model(model, num_classes)
+        network = load_model(model, num_classes, in_channels=as_input_size(input_size)[0])
         return make_plan(network, input_size, choice[0] or "self_attentive", parse_strides(choice[1]))
     return None if plan is None else read_plan(plan, input_size)
 

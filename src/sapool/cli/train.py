@@ -13,6 +13,7 @@ from rich.table import Table
 from sapool.cli.console import (
     AsJson,
     InputSize,
+    Model,
     Terminal,
     check_folder,
     names_in,
@@ -25,13 +26,11 @@ from sapool.cli.plan_table import parse_strides
 
 
 def train(
-    model: Annotated[
-        str, typer.Option(help="Network: sapool:tiny, timm:NAME, torchvision:NAME or authors:NAME.")
-    ] = "sapool:tiny",
+    model: Model = "sapool:tiny",
     data: Annotated[
         str, typer.Option(help="Data: NAME, NAME:FOLDER or FOLDER; scattered-digits is built in.")
     ] = "scattered-digits",
-    input_size: InputSize = 64,
+    input_size: InputSize = "64",
     pool: Annotated[str | None, typer.Option(help="Pooling to put in (sapool plan shows what becomes of it).")] = None,
     strides: Annotated[str | None, typer.Option(help="One a site, comma-separated: 4,2,2,2,1. Default: as is.")] = None,
     plan: Annotated[Path | None, typer.Option(help="In place of --pool and --strides: a plan of sapool plan.")] = None,
@@ -72,12 +71,14 @@ def train(
     Example: sapool train --model timm:mobilenetv2_035 --data cifar10:/data/cifar10 --input-size 96
     --pool self_attentive --strides 4,2,2,2,1 --recipe modern --workers 4
     """
+    from sapool.networks.load import input_size_for
     from sapool.training import Hardware, processes
     from sapool.workflows.train import train_run
 
     check_folder(out)
     if plan is not None and (pool is not None or strides is not None):
         raise ValueError("--plan and --pool or --strides exclude each other")
+    size = input_size_for(model, input_size)
     hardware = Hardware(
         workers, precision, compile_network, channels_last, accelerator, tensorboard=tensorboard
     )  # fmt: skip
@@ -85,10 +86,10 @@ def train(
         done = train_run(
             model,
             data,
-            input_size,
+            size,
             pool=pool,
             strides=parse_strides(strides),
-            plan=None if plan is None else read_plan(plan, input_size),
+            plan=None if plan is None else read_plan(plan, size),
             recipe=recipe,
             teacher=teacher,
             skip_bad=skip_bad,

@@ -91,7 +91,7 @@ class CProgram:
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files to compile."""
-        return tuple(Path(self.folder) / source for source in self.sources)
+        return tuple(Path(self.folder).absolute() / source for source in self.sources)
 
 
 @dataclass(frozen=True)

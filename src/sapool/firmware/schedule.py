@@ -26,6 +26,19 @@ class Schedule:
     pushes: tuple[tuple[int, ...], ...]
 
 
+class _Needs:
+    """What a step waits for: (store, all its rows), and (store, rows that must be there before each task)."""
+
+    def __init__(self, reads: list[Read], waited: list[bool], rows: list[int]) -> None:
+        pairs = list(zip(reads, waited, strict=True))
+        self.whole = [(read.store, rows[read.store]) for read, waits in pairs if waits]
+        self.parts = [
+            (read.store, [high if high > low else 0 for low, high in zip(read.low, read.high, strict=True)])
+            for read, waits in pairs
+            if not waits
+        ]
+
+
 class _Edges:
     """What the simulation asks again and again, looked up once."""
 
@@ -38,11 +51,11 @@ class _Edges:
         for n, reads in enumerate(self.reads):
             for read in reads:
                 self.readers[read.store].append(n)
-        self.whole = set(whole)
-
-    def waits(self, read: Read) -> bool:
-        """Whether a step can't start before all of what it reads is there."""
-        return read.whole or read.store in self.whole
+        # Those that a step can't start without having all of.
+        self.waited = [[read.whole or read.store in set(whole) for read in reads] for reads in self.reads]
+        rows = [store.rows for store in program.stores]
+        self.needs = [_Needs(reads, waited, rows) for reads, waited in zip(self.reads, self.waited, strict=True)]
+        self.tasks = [step.tasks for step in steps]
 
 
 def _phases(program: Program, edges: _Edges) -> list[int]:
@@ -50,7 +63,8 @@ def _phases(program: Program, edges: _Edges) -> list[int]:
     phases: list[int] = []
     for reads in edges.reads:
         before = [phases[edges.maker[r.store]] if r.store in edges.maker else 0 for r in reads]
-        phases.append(max((p + edges.waits(r) for p, r in zip(before, reads, strict=True)), default=0))
+        waited = edges.waited[len(phases)]
+        phases.append(max((p + w for p, w in zip(before, waited, strict=True)), default=0))
     for n in reversed(range(len(phases))):
         later = [phases[reader] for reader in edges.readers[program.steps[n].output]]
         if later and min(later) > phases[n] and all(read.store in edges.held for read in edges.reads[n]):
@@ -68,7 +82,8 @@ def _ranks(program: Program, edges: _Edges) -> list[int]:
     leads = [False] * len(steps)
     for n in reversed(range(len(steps))):
         for reader in edges.readers[steps[n].output]:
-            waited = any(edges.waits(read) for read in edges.reads[reader] if read.store == steps[n].output)
+            pairs = zip(edges.reads[reader], edges.waited[reader], strict=True)
+            waited = any(waits for read, waits in pairs if read.store == steps[n].output)
             leads[n] |= waited or (phases[reader] == phases[n] and leads[reader])
     missing = [sum(read.store in edges.maker for read in reads) for reads in edges.reads]
     ready = [(not leads[n], n) for n in range(len(steps)) if not missing[n]]
@@ -99,23 +114,22 @@ class _Simulation:
         self.queued = [False] * len(program.steps)
         self.log: list[int] = []
 
-    def missing(self, n: int) -> Read | None:
-        """Return a read that keeps a step from running its next task; one that is waited for whole goes first."""
-        task, found = self.done[n], None
-        for read in self.edges.reads[n]:
-            waits = self.edges.waits(read)
-            wanted = self.program.stores[read.store].rows if waits else read.high[task]
-            if self.made[read.store] < wanted and (waits or read.high[task] > read.low[task]):
-                if waits:
-                    return read
-                found = found or read
-        return found
+    def missing(self, n: int) -> int:
+        """Return a store that keeps a step from running its next task, -1 if none does; whole ones go first."""
+        task, needs, made = self.done[n], self.edges.needs[n], self.made
+        for store, rows in needs.whole:
+            if made[store] < rows:
+                return store
+        for store, high in needs.parts:
+            if made[store] < high[task]:
+                return store
+        return -1
 
     def offer(self, n: int) -> None:
         """Queue a step if it can run now and need not wait to be asked."""
-        if self.queued[n] or self.lazy[n] or self.done[n] >= self.program.steps[n].tasks:
+        if self.queued[n] or self.lazy[n] or self.done[n] >= self.edges.tasks[n]:
             return
-        if self.missing(n) is None:
+        if self.missing(n) < 0:
             self.queued[n] = True
             heapq.heappush(self.queue, (-self.ranks[n], n))
 
@@ -139,11 +153,11 @@ class _Simulation:
         """Return the step that the outputs can't do without; None if they wait for the image."""
         for output in self.program.outputs:
             place = self.edges.maker.get(output)
-            if place is None or self.done[place] >= self.program.steps[place].tasks:
+            if place is None or self.done[place] >= self.edges.tasks[place]:
                 continue
-            while (read := self.missing(place)) is not None:
-                maker = self.edges.maker.get(read.store)
-                if maker is None or self.done[maker] >= self.program.steps[maker].tasks:
+            while (store := self.missing(place)) >= 0:
+                maker = self.edges.maker.get(store)
+                if maker is None or self.done[maker] >= self.edges.tasks[maker]:
                     return None
                 place = maker
             return place

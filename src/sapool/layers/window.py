@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from sapool.layers.cpu.tiles import TileSums, sum_tiles, trains_on_cpu
 
@@ -44,7 +45,8 @@ def eager_in_training(forward: Callable[[Pool, Tensor], Tensor]) -> Callable[[Po
     Its default backend can't keep views for the backward pass where the map's size is a symbol (torch 2.14), as it is
     from the second size on; what is around the layer is compiled.
     """
-    eagerly: Callable[[Pool, Tensor], Tensor] = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
+    # As torch.compiler.disable, which would load the whole compiler now, and not when something is compiled.
+    eagerly: Callable[[Pool, Tensor], Tensor] = _disable_dynamo(forward)
 
     @wraps(forward)
     def run(pool: Pool, x: Tensor) -> Tensor:

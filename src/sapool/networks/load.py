@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from sapool.base.extras import require
-from sapool.base.image_size import COLOURS
+from sapool.base.image_size import COLOURS, InputSize, parse_input_size
 from sapool.base.ranges import MOST_CLASSES, check_range
 from sapool.base.suggest import suggest
 from sapool.networks import authors
@@ -47,6 +47,24 @@ def load_model(name: str, num_classes: int = 1000, *, pretrained: bool = False, 
         known = [*(f"{key}:NAME" for key in _SOURCES), "FILE.py:NAME", "package.module:NAME"]
         raise ValueError(f"unknown model {name!r}: write {' or '.join(known)}")
     return _SOURCES[source](model, num_classes, pretrained, in_channels)
+
+
+def input_size_for(model: str, text: str, option: str = "--input-size") -> InputSize:
+    """Read an image size that a user wrote; one without channels has those that the network takes.
+
+    Args:
+        model: the network's name; only one's own is built to see what it takes.
+        text: ``64``, ``48x64`` or ``1x48x64``.
+        option: whose value it is.
+
+    Raises:
+        ValueError: no size, or no such network.
+    """
+    size = parse_input_size(text, option)
+    if not is_own(model) or text.count("x") == 2:
+        return size
+    first = next((m for m in load_own(model, 10).modules() if isinstance(m, nn.Conv2d)), None)
+    return size if first is None else parse_input_size(text, option, first.in_channels)
 
 
 def _from_sapool(model: str, num_classes: int, pretrained: bool, in_channels: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from sapool.tflite import read_graph
 from sapool.tflite.file import TfliteError
 from sapool.training import DataSplits, gather, load_data
 from sapool.training.data import Images
+from sapool.workflows.folder import MODEL
+from sapool.workflows.opened import open_run
 
 Split = Literal["test", "val", "train"]
 _AT_ONCE = 500
@@ -152,6 +154,27 @@ def evaluate_model(
 
 def _share_alike(some: Sequence[int], others: Sequence[int]) -> float | None:
     return sum(a == b for a, b in zip(some, others, strict=True)) / len(others) if some else None
+
+
+def evaluate_run(folder: str | Path, data: str | None = None, **options: Any) -> Evaluation:
+    """Do what :func:`evaluate_model` does for the int8 model of a folder of results, against its float network.
+
+    Args:
+        folder: of ``fit``, ``compare``, or one run inside it.
+        data: a data set's name, in place of what the run was trained on.
+        **options: ``split``, ``engine``, ``images`` and ``reporter`` of :func:`evaluate_model`.
+
+    Raises:
+        ValueError: nothing finished in the folder, or no ``model.tflite``; and what :func:`evaluate_model` raises.
+    """
+    run = open_run(folder)
+    run = run.runs[0] if run.runs else run
+    model = run.folder / MODEL
+    if not model.is_file():
+        raise ValueError(f"{run.folder} holds no {MODEL}: write one with sapool export {run.folder} --out {MODEL}")
+    recipe = run.recipe()
+    splits = run.data() if data is None else load_data(data, run.input_size, mean=recipe.mean, std=recipe.std)
+    return evaluate_model(model, splits, network=run.network(), **options)
 
 
 def _form_of(model: str | Path) -> tuple[tuple[int, int, int], int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sapool.base.image_size import COLOURS, as_input_size
 from sapool.base.records import PoolingPlan
 from sapool.workflows.folder import (
     CHANNELS,
@@ -100,7 +101,16 @@ class OpenedRun:
         if self.runs:
             return self._best().num_classes
         data = self.record.get("data", {})
-        return int(data["num_classes"]) if "num_classes" in data else _outputs(self.config["model"], self.weights)
+        return (
+            int(data["num_classes"])
+            if "num_classes" in data
+            else _outputs(self.config["model"], self.weights, self.in_channels)
+        )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of its network's image."""
+        return as_input_size(self.input_size)[0]
 
     def network(self) -> nn.Module:
         """Return its network with its plan, widths and weights, in eval mode.
@@ -125,14 +135,15 @@ class OpenedRun:
 
     def unpruned(self) -> nn.Module:
         """Return the network that its name and plan make, with first weights."""
-        return planned_model(self.config["model"], self.num_classes, self.plan)
+        return planned_model(self.config["model"], self.num_classes, self.plan, self.in_channels)
 
     def recipe(self) -> TrainConfig:
         """Return the recipe it was trained by."""
         from sapool.training import TrainConfig
 
         names = ("epochs", "batch_size", "learning_rate", "seed")  # all that a fit's configuration has of it
-        held = self.config["recipe"] if "recipe" in self.config else {name: self.config[name] for name in names}
+        whole = self.config.get("recipe") or self.config.get("training")
+        held = whole or {name: self.config[name] for name in names}
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in held.items()}
         return TrainConfig(**fields)
 
@@ -142,7 +153,7 @@ class OpenedRun:
 
         recipe = self.recipe()
         names = ("skip_bad", "train_images", "fragments")
-        asked: dict[str, Any] = {name: self.config[name] for name in names if name in self.config}
+        asked: dict[str, Any] = {name: self.config[name] for name in names if self.config.get(name) is not None}
         asked |= {"mean": recipe.mean, "std": recipe.std}
         if epochs is not None:
             asked |= {"epochs": epochs, "seed": recipe.seed, "augment": recipe.augment}
@@ -201,12 +212,12 @@ def read_run(folder: str | Path) -> OpenedRun:
     return run
 
 
-def planned_model(name: str, num_classes: int, plan: PoolingPlan | None) -> nn.Module:
+def planned_model(name: str, num_classes: int, plan: PoolingPlan | None, in_channels: int = COLOURS) -> nn.Module:
     """Load a network by name and put a plan in it, if there is one."""
     from sapool.networks.load import load_model
     from sapool.predict.search import replan
 
-    network = load_model(name, num_classes)
+    network = load_model(name, num_classes, in_channels=in_channels)
     return network if plan is None else replan(network, plan)
 
 
@@ -253,13 +264,13 @@ def _rows(folder: Path, pools: list[str]) -> tuple[Path | None, list[Path]]:
     return (there[0] if there else None), there
 
 
-def _outputs(name: str, weights: Path) -> int:
+def _outputs(name: str, weights: Path, in_channels: int) -> int:
     """Return how many outputs a classifier has whose record doesn't say so: what depends on their number tells."""
     from sapool.base.extras import require
     from sapool.networks.load import load_model
 
     state = require("safetensors.torch", "train", "open_run").load_file(weights)
-    few, more = (load_model(name, count).state_dict() for count in (10, 11))
+    few, more = (load_model(name, count, in_channels=in_channels).state_dict() for count in (10, 11))
     for key, tensor in few.items():
         for axis, (size, other) in enumerate(zip(tensor.shape, more[key].shape, strict=True)):
             if size != other and key in state:

@@ -12,7 +12,7 @@ from torch import nn
 from sapool.base.arena import as_plain
 from sapool.base.environment import describe_environment
 from sapool.base.files import write_text_atomically
-from sapool.base.image_size import InputSize
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter, record_to_json
 from sapool.pruning import Pruned, prune_channels, save_pruned
 from sapool.pruning.tuning import Tuned, labelled_batches, prune_and_tune, tuning_recipe
@@ -166,7 +166,7 @@ class NamedRequest:
 
     def network(self) -> nn.Module:
         """Return the network with its plan and weights, in eval mode."""
-        network = planned_model(self.model, self.num_classes, self.planned())
+        network = planned_model(self.model, self.num_classes, self.planned(), as_input_size(self.input_size)[0])
         if self.weights is not None:
             load_weights(network, self.weights / WEIGHTS if self.weights.is_dir() else self.weights)
         return network.eval()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sapool.base.environment import describe_environment
-from sapool.base.image_size import InputSize, size_text
+from sapool.base.image_size import InputSize, as_input_size, size_slug, size_text
 from sapool.base.records import PoolingPlan, Reporter, SilentReporter
 from sapool.networks.load import load_model
 from sapool.networks.traced import InputSizeError, run_once
@@ -58,6 +58,13 @@ class TrainRequest:
     def default_folder(self, recipe_name: str) -> Path:
         """Return ``runs/`` + data, model, pooling, size and recipe."""
         pools = sorted({site.pool for site in self.plan.sites}) if self.plan is not None else ["as-is"]
+        parts = (
+            self.data,
+            self.model,
+            "+".join(pools),
+            size_slug(self.input_size),
+            Path(recipe_name).stem,
+        )
         size = str(self.input_size) if isinstance(self.input_size, int) else "x".join(map(str, self.input_size))
         parts = (self.data, self.model, "+".join(pools), f"{size}px", Path(recipe_name).stem)
         return Path("runs") / "_".join(part.strip("/").replace(":", "-").replace("/", "-") for part in parts)
@@ -164,7 +171,12 @@ def _plan(
         return plan
     if pool is None and strides is None:
         return None
-    return make_plan(load_model(model, num_classes), input_size, pool or "self_attentive", strides)
+    return make_plan(
+        load_model(model, num_classes, in_channels=as_input_size(input_size)[0]),
+        input_size,
+        pool or "self_attentive",
+        strides,
+    )
 
 
 def run_request(
@@ -177,7 +189,7 @@ def run_request(
         KeyboardInterrupt: Ctrl-C; the same call goes on later.
     """
     torch.manual_seed(request.recipe.seed)
-    network = planned_model(request.model, data.num_classes, request.plan)
+    network = planned_model(request.model, data.num_classes, request.plan, as_input_size(request.input_size)[0])
     _check_size(network, request)
     teacher = _teacher(request, data)
     folder, first = RunFolder(out, TRAIN), processes().rank == 0

@@ -16,10 +16,10 @@ from tests.workflows.fit.quick import QUICK
         ({"pools": ("avg", "avg")}, "each once, got avg, avg"),
         ({"pools": ("avgg",)}, r"unknown pooling 'avgg': did you mean avg\?"),
         ({"ram_bytes": 0}, "at least 1 byte"),
-        ({"input_size": 0}, "input_size must be at least 1"),
+        ({"input_size": 0}, r"input_size must be an int or \(channels, height, width\)"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"input_sizes": (48, 32)}, r"not input_size \(32\), got 48, 32"),
-        ({"input_sizes": (0,)}, "input_size must be at least 1"),
+        ({"input_sizes": (0,)}, r"input_size must be an int or \(channels, height, width\)"),
         ({"prune": 3}, r"0 to the number of poolings \(2\), got 3"),
     ],
 )

@@ -201,7 +201,8 @@ def drop_unneeded(program: Program) -> None:
             program.stores[step.output] = replace(program.stores[step.output], rows=step.made[-1])
         for read in step.reads:
             if read.store >= 0:
-                needed[read.store] = max(needed[read.store], *read.high)
+                pairs = zip(read.low, read.high, strict=True)
+                needed[read.store] = max(needed[read.store], *(high for low, high in pairs if high > low), 0)
 
 
 def check(graph: Graph, known: Mapping[str, Lower]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sapool.base.budget import Budget
-from sapool.base.image_size import MOST_PIXELS
-from sapool.base.ranges import check_range
+from sapool.base.image_size import InputSize, as_input_size, size_slug
 from sapool.base.sizes import format_kib
 from sapool.layers import check_pool_name
 from sapool.training import TrainConfig
@@ -20,7 +20,7 @@ class FitConfig:
     Attributes:
         model: a name that :func:`sapool.load_model` takes.
         data: a source that ``load_data`` takes.
-        input_size: side of the input image.
+        input_size: side of the input image, or (C, H, W).
         ram_bytes: budget for the arena (``arena_bytes``), or None.
         flash_bytes: budget for the file, or None.
         pools: poolings to try.
@@ -31,11 +31,15 @@ class FitConfig:
         input_sizes: further sides that every pooling is tried at: a smaller image leaves later down-sampling.
         prune: for so many poolings, the best on validation first, a network with later down-sampling is trained too,
             and pruned into the budget. A pooling that no strides make fit is pruned in any case.
+        training: a whole recipe, in place of ``epochs``, ``batch_size``, ``learning_rate`` and ``seed``.
+        weights: a file of trained weights that every way starts from; a classifier for another number of classes is
+            replaced.
+        skip_bad: leave damaged images out, and count them.
     """
 
     model: str = "sapool:tiny"
     data: str = "scattered-digits"
-    input_size: int = 64
+    input_size: InputSize = 64
     ram_bytes: int | None = 64 * 1024
     flash_bytes: int | None = 1024 * 1024
     pools: tuple[str, ...] = ("self_attentive", "avg", "strided")
@@ -43,8 +47,11 @@ class FitConfig:
     batch_size: int = 64
     learning_rate: float = 0.01
     seed: int = 0
-    input_sizes: tuple[int, ...] = ()
+    input_sizes: tuple[InputSize, ...] = ()
     prune: int = 0
+    training: TrainConfig | None = None
+    weights: str | None = None
+    skip_bad: bool | None = None
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without loading anything.
@@ -53,7 +60,7 @@ class FitConfig:
             ValueError: a value out of its range, or an unknown or repeated pooling or size.
         """
         for size in (self.input_size, *self.input_sizes):
-            check_range("input_size", size, 1, MOST_PIXELS)
+            as_input_size(size)
         if len(set(self.sizes())) != len(self.input_sizes) + 1:
             said = ", ".join(map(str, self.input_sizes))
             raise ValueError(
@@ -75,15 +82,15 @@ class FitConfig:
         """The budgets."""
         return Budget(self.ram_bytes, self.flash_bytes)
 
-    def sizes(self) -> tuple[int, ...]:
+    def sizes(self) -> tuple[InputSize, ...]:
         """Return every side that is tried, ``input_size`` first."""
         return (self.input_size, *self.input_sizes)
 
     def recipe(self) -> TrainConfig:
         """Return the training part."""
-        return TrainConfig(self.epochs, self.batch_size, self.learning_rate, seed=self.seed)
+        return self.training or TrainConfig(self.epochs, self.batch_size, self.learning_rate, seed=self.seed)
 
     def default_folder(self) -> Path:
         """Return ``runs/`` + data, model, input size and budget."""
-        data, model = (name.strip("/").replace(":", "-").replace("/", "-") for name in (self.data, self.model))
-        return Path("runs") / f"{data}_{model}_{self.input_size}px_{format_kib(self.ram_bytes)}"
+        data, model = (re.sub(r"[^\w.+-]", "-", name.strip("/")) for name in (self.data, self.model))
+        return Path("runs") / f"{data}_{model}_{size_slug(self.input_size)}_{format_kib(self.ram_bytes)}"

@@ -9,10 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from sapool.base.chance import is_guessing
 from sapool.base.environment import describe_environment
+from sapool.base.image_size import size_text
 from sapool.base.records import Reporter, RunRecord, SilentReporter, record_to_json
 from sapool.planning.plan import supported_sites
 from sapool.predict.search import Candidate
+from sapool.training import Hardware
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way, plain_way, poolings_to_prune, pruned_way, rung_to_prune, savings_of
 from sapool.workflows.fit.work import Work
@@ -27,6 +30,7 @@ class FitSummary:
 
     ``best`` and ``closest`` name a way: a pooling, or ``avg-48px``, ``avg-pruned``. ``best`` is chosen by int8 accuracy
     on validation, never on test; ties go to the smaller arena. ``ways`` are the runs' ways, in the same order.
+    ``guessing`` names those whose int8 accuracy on test may be chance.
     """
 
     config: dict[str, Any]
@@ -36,9 +40,15 @@ class FitSummary:
     closest: str | None
     runs: tuple[RunRecord, ...]
     ways: tuple[Way, ...]
+    guessing: tuple[str, ...] = ()
 
 
-def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | None = None) -> FitSummary:
+def fit(
+    config: FitConfig,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    hardware: Hardware | None = None,
+) -> FitSummary:
     """Plan, train, prune, export and measure every way of ``config`` under its budgets.
 
     Finished runs in ``out`` are read, an interrupted one goes on where it stopped.
@@ -47,6 +57,7 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
         config: what to do.
         out: folder of the results; by default one under ``runs/`` named after data, model and budget.
         reporter: is told the stages and progress.
+        hardware: what training runs on; None: what there is.
 
     Returns:
         The summary, also written to ``out/summary.json``.
@@ -58,7 +69,7 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
     """
     reporter = reporter or SilentReporter()
     folder = Path(out) if out is not None else config.default_folder()
-    work = Work(config, folder, reporter, describe_environment())
+    work = Work(config, folder, reporter, describe_environment(), hardware)
     for size in config.sizes():
         work.data(size)
         supported_sites(work.traced(size), size)
@@ -67,14 +78,27 @@ def fit(config: FitConfig, out: str | Path | None = None, reporter: Reporter | N
     with place.claimed(asdict(config)):
         stock = work.traced(config.input_size).model
         parameters = sum(p.numel() for p in stock.parameters())
-        reporter.stage(f"model {config.model}: {parameters:,} parameters; data {config.data} at {config.input_size} px")
+        reporter.stage(
+            f"model {config.model}: {parameters:,} parameters; data {config.data} at {size_text(config.input_size)}"
+        )
         done = _all_ways(work)
         runs = tuple(run for _, run in done)
         names = _best(done), _closest(done, config)
         ways = tuple(way for way, _ in done)
-        summary = FitSummary(asdict(config), work.environment, str(folder), *names, runs, ways)
+        summary = FitSummary(asdict(config), work.environment, str(folder), *names, runs, ways, _guessing(work, done))
         place.finish(record_to_json(summary))
     return summary
+
+
+def _guessing(work: Work, done: Sequence[_Done]) -> tuple[str, ...]:
+    names = []
+    for way, run in done:
+        data = work.data(way.input_size)
+        count = len(data.test)  # type: ignore[arg-type]
+        right = run.int8_test_accuracy
+        if right is not None and is_guessing(round(right * count), count, round(count / data.num_classes)):
+            names.append(way.name)
+    return tuple(names)
 
 
 def _all_ways(work: Work) -> list[_Done]:

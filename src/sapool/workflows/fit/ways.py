@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from sapool.base.files import write_text_atomically
+from sapool.base.image_size import InputSize, size_slug
 from sapool.base.records import RunRecord
 from sapool.networks.traced import Network, TracedModel
 from sapool.predict.profile import UNPREDICTABLE, PassSaving, profile_savings
@@ -28,24 +29,24 @@ class Way:
     Attributes:
         name: of its folder.
         pool: the pooling.
-        input_size: side of the image.
+        input_size: of the image: a side, or (C, H, W).
         pruned: whether channels went, too.
         savings: predicted arenas from the network as it is, one saving after the other (empty: not predictable).
     """
 
     name: str
     pool: str
-    input_size: int
+    input_size: InputSize
     pruned: bool = False
     savings: tuple[PassSaving, ...] = ()
 
 
-def plain_way(pool: str, input_size: int, own_size: int) -> Way:
+def plain_way(pool: str, input_size: InputSize, own_size: InputSize) -> Way:
     """Return the way by strides, at the input's own size or a smaller one."""
-    return Way(pool if input_size == own_size else f"{pool}-{input_size}px", pool, input_size)
+    return Way(pool if input_size == own_size else f"{pool}-{size_slug(input_size)}", pool, input_size)
 
 
-def pruned_way(pool: str, input_size: int) -> Way:
+def pruned_way(pool: str, input_size: InputSize) -> Way:
     """Return the way by strides and pruning."""
     return Way(f"{pool}-pruned", pool, input_size, pruned=True)
 
@@ -69,7 +70,7 @@ def rung_to_prune(tried: Sequence[Candidate]) -> Candidate | None:
 
 
 def savings_of(
-    folder: Path, stock: TracedModel, size: int, planned: nn.Module, way: Way, pruned: nn.Module | None
+    folder: Path, stock: TracedModel, size: InputSize, planned: nn.Module, way: Way, pruned: nn.Module | None
 ) -> tuple[PassSaving, ...]:
     """Predict what each saving of a way is worth, or read it back.
 
@@ -86,7 +87,7 @@ def savings_of(
         return read_held(path, _savings_from_json)
     smaller = [("input size", stock, way.input_size)] if way.input_size != size else []
     narrower = [("pruning", pruned, way.input_size)] if pruned is not None else []
-    stages: list[tuple[str, Network, int]] = [
+    stages: list[tuple[str, Network, InputSize]] = [
         ("", stock, size),
         *smaller,
         ("down-sampling", planned, way.input_size),

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sapool.base.files import write_text_atomically as write
+from sapool.base.image_size import InputSize, as_input_size
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.networks.load import load_model
 from sapool.networks.recorded import read_model
@@ -21,12 +22,13 @@ from sapool.networks.traced import TracedModel
 from sapool.predict.search import Candidate, closest, first_fitting_plan, replan
 from sapool.pruning.saving import save_pruned
 from sapool.report.tables import join_strides
-from sapool.training import DataSplits, load_data
+from sapool.training import DataSplits, Hardware, load_data, load_weights
 from sapool.workflows.fit.config import FitConfig
 from sapool.workflows.fit.ways import Way
 from sapool.workflows.folder import TRAINING
 from sapool.workflows.running import (
     Task,
+    data_options,
     finished_record,
     measure_untrained,
     read_held,
@@ -48,27 +50,42 @@ class Work:
         folder: of its results.
         reporter: is told the progress.
         environment: of this machine.
+        hardware: what training runs on; None: what there is.
     """
 
-    def __init__(self, config: FitConfig, folder: Path, reporter: Reporter, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        config: FitConfig,
+        folder: Path,
+        reporter: Reporter,
+        environment: dict[str, str],
+        hardware: Hardware | None = None,
+    ) -> None:
+        self.hardware = hardware
         self.config, self.folder, self.reporter, self.environment = config, folder, reporter, environment
-        self.data: Callable[[int], DataSplits] = cache(partial(_load, config))
+        self.data: Callable[[InputSize], DataSplits] = cache(partial(_load, config))
         self._network: TracedModel | None = None
 
     def fresh_model(self) -> nn.Module:
         """Return the network with the initial weights that the seed gives, the same for every way."""
-        torch.manual_seed(self.config.seed)
-        return load_model(self.config.model, self.data(self.config.input_size).num_classes)
+        torch.manual_seed(self.config.recipe().seed)
+        classes = self.data(self.config.input_size).num_classes
+        model = load_model(self.config.model, classes, in_channels=as_input_size(self.config.input_size)[0])
+        if self.config.weights is not None:
+            replaced = load_weights(model, self.config.weights, other_classes=True).replaced
+            if replaced:
+                self.reporter.stage(f"{self.config.weights}: {', '.join(replaced)} replaced: it had other classes")
+        return model
 
-    def traced(self, size: int) -> TracedModel:
+    def traced(self, size: InputSize) -> TracedModel:
         """Return the network's trace at a size, with its first weights: they must stay as they are."""
         self._network = read_model(self._network or self.fresh_model(), size)
         return self._network
 
     def planned(self, plan: PoolingPlan) -> nn.Module:
         """Return a copy of the network with a plan in it and first weights."""
-        traced = self.traced(plan.input_size[1])
-        torch.manual_seed(self.config.seed)
+        traced = self.traced(plan.input_size)
+        torch.manual_seed(self.config.recipe().seed)
         planned = replan(traced, plan)
         return copy.deepcopy(planned) if planned is traced.model else planned
 
@@ -97,7 +114,7 @@ class Work:
         """Return the candidate that fits, or is over its budgets by the least share."""
         return closest(tried, self.config.budget)
 
-    def _measure_untrained(self, size: int, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
+    def _measure_untrained(self, size: InputSize, model: nn.Module, plan: PoolingPlan) -> ArenaRecord:
         arena = measure_untrained(model, self.data(size))
         verdict = "fits" if self.config.budget.fits(arena) else "does not fit"
         self.reporter.stage(f"  strides {join_strides(plan.strides)}: arena {arena.arena_bytes:,} bytes, {verdict}")
@@ -183,6 +200,7 @@ class Work:
             name=way.name,
             plan=chosen.plan,
             recipe=self.config.recipe(),
+            hardware=self.hardware,
             budget=self.config.budget,
             config=asdict(self.config),
             environment=self.environment,
@@ -191,8 +209,16 @@ class Work:
         )
 
 
-def _load(config: FitConfig, size: int) -> DataSplits:
-    return load_data(config.data, size, epochs=config.epochs, seed=config.seed)
+def _load(config: FitConfig, size: InputSize) -> DataSplits:
+    recipe = config.recipe()
+    return load_data(
+        config.data,
+        size,
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+        **data_options(recipe),
+        skip_bad=bool(config.skip_bad),
+    )
 
 
 def _candidates_from_json(text: str) -> list[Candidate]:
