@@ -117,14 +117,14 @@ def test_one_graph_named_many_times_is_refused_at_once() -> None:
     model = parse(build(Graph([Tensor((1, 4)) for _ in range(300)], [Op("RELU", [0], [1])], [0], [1])))
     packed: dict[int, object] = {}
 
-    class Once(fb.SubGraphT):  # type: ignore[misc, name-defined]
+    class Once(fb.SubGraphT):  # type: ignore[name-defined]
         def Pack(self, builder: object) -> object:  # noqa: N802
             if not packed:
                 packed[0] = super().Pack(builder)
             return packed[0]
 
     shared = Once()
-    vars(shared).update(vars(model.subgraphs[0]))
+    shared.__dict__.update(vars(model.subgraphs[0]))
     model.subgraphs = [shared] * 300
     data = pack(model)
     assert len(data) < 100_000
