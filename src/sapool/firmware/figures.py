@@ -5,30 +5,34 @@ from __future__ import annotations
 from sapool.firmware.generate import Planned
 from sapool.firmware.scratch import DSP_CORES
 
-# Bytes of code of each kernel and of the loop around them, on a Cortex-M4 (zig, -O2).
-_LOOP_BYTES = 900
+# Bytes of code of the loop, of each kernel with its part of the loop, and of what convolutions and products share, on a
+# Cortex-M4 (zig, -Os).
+_LOOP_BYTES = 500
 _CODE_BYTES = {
-    "conv": 2400,
-    "depthwise": 2600,
-    "matmul": 1500,
-    "add": 500,
-    "mul": 400,
-    "average_pool": 500,
-    "max_pool": 400,
-    "mean": 300,
-    "softmax": 900,
-    "table": 60,
-    "move": 300,
+    "conv": 1550,
+    "depthwise": 2500,
+    "matmul": 1250,
+    "add": 620,
+    "mul": 360,
+    "average_pool": 690,
+    "max_pool": 260,
+    "mean": 320,
+    "softmax": 460,
+    "table": 110,
+    "move": 400,
+    "extremum": 200,
 }
+_TILE_BYTES = 1290
 # Instructions a multiply-accumulate, and a value where there is none, with DSP instructions and without.
-_PER_MAC = {"conv": (1.5, 5.0), "depthwise": (4.5, 9.0), "matmul": (2.0, 6.0)}
-_PER_VALUE = {"add": 30, "mul": 20, "softmax": 60, "average_pool": 25, "max_pool": 20, "mean": 6, "table": 5, "move": 6}
+_PER_MAC = {"conv": (1.3, 4.0), "depthwise": (3.8, 9.5), "matmul": (1.9, 7.0)}
+_PER_VALUE = {"add": 50, "mul": 30, "softmax": 40, "average_pool": 20, "max_pool": 25, "mean": 8, "table": 6, "move": 8}
 
 
 def code_bytes(planned: Planned) -> int:
     """Return the bytes of code: the loop, and every kernel that is used."""
     kinds = {step.kind for step in planned.program.steps}
-    return _LOOP_BYTES + sum(_CODE_BYTES.get(kind, 500) for kind in kinds)
+    shared = _TILE_BYTES if planned.facts.core in DSP_CORES and kinds & {"conv", "matmul"} else 0
+    return _LOOP_BYTES + shared + sum(_CODE_BYTES.get(kind, 500) for kind in kinds)
 
 
 def stack_bytes(planned: Planned) -> int:

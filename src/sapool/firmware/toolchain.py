@@ -21,7 +21,16 @@ FLASH_ADDRESS, RAM_ADDRESS = 0x08000000, 0x20000000
 FLASH_BYTES, RAM_BYTES = 64 << 20, 64 << 20
 MACHINE = Path(__file__).with_name("machine")
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror")
-_BARE = ("-O2", "-g0", "-ffreestanding", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections", "-fno-pic")
+_BARE = (
+    "-O2",
+    "-g0",
+    "-ffreestanding",
+    "-fomit-frame-pointer",
+    "-fno-exceptions",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-pic",
+)
 # The inner loops are assembly: around them, -O2 is 2 % faster and takes half as much code again. Not for the link: zig
 # takes it for a wish to have no symbols.
 _SMALL = "-Os"

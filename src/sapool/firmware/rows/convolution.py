@@ -189,6 +189,9 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
     depth = taken.shape[3]
     ends = (height, width, how.stride[1], how.dilation[1], taps.left)
     shape = (taken.shape[2], depth, out.shape[2], count // depth, *ends)
+    tiles = depthwise_tiles(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core)
+    if depth < 4 or not _takes_the_short_form(state, op, given, taps.values[0]):
+        tiles = ()  # its kernel goes tap by tap then, without scratch
     state.add_step(
         op,
         "depthwise",
@@ -196,10 +199,16 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         out.shape[1],
         lambda: _depthwise_layer(state, op, given, shape, taps.values[0]),
         window=window,
-        tiles=depthwise_tiles(out.shape[2], (height, width), how.stride[1], how.dilation[1], state.core),
+        tiles=tiles,
         macs=math.prod(out.shape) * height * width,
         constant_bytes=count * (height * width + 12),
     )
+
+
+def _takes_the_short_form(state: Lowering, op: Operator, given: int, values: NDArray[np.int8]) -> bool:
+    by_channel = values.reshape(-1, values.shape[2]).T
+    _, short = _records(state, op, given, by_channel, float32=False)
+    return bool(_ends(op, state.tensor(given), state.tensor(op.outputs[0]), short)[-1])
 
 
 def _depthwise_layer(
