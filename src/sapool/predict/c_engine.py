@@ -13,7 +13,9 @@ from sapool.predict.profile import predict_graphs
 from sapool.tflite.graph import Graph, Quantization
 from sapool.tflite.read import read_graph
 
-_ANY, _SOFTMAX = Quantization((0.05,), (0,)), Quantization((1 / 256,), (-128,))
+# A range from 0 to 6, which trained activations mostly have, and small weights: kernels take their short forms then.
+_ANY, _SOFTMAX = Quantization((6 / 255,), (-128,)), Quantization((1 / 256,), (-128,))
+_WEIGHTS = Quantization((0.02,), (0,))
 
 
 def profile_c(
@@ -50,7 +52,8 @@ def _quantised(graph: Graph) -> Graph:
     """Return a predicted graph with scales, whatever they will be: sizes don't depend on them."""
     filled = graph.copy()
     for place, tensor in enumerate(graph.tensors):
-        if tensor.dtype == "int8" and (tensor.constant is None or tensor.quantization is None):
+        if tensor.dtype == "int8":
             maker = graph.maker(place)
-            filled.change_tensor(place, quantization=_SOFTMAX if maker and maker.kind == "SOFTMAX" else _ANY)
+            made = _SOFTMAX if maker is not None and maker.kind == "SOFTMAX" else _ANY
+            filled.change_tensor(place, quantization=made if tensor.constant is None else _WEIGHTS)
     return filled
