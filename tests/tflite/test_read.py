@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sapool.tflite import TfliteError, read_graph, write_graph
-from sapool.tflite.file import pack, parse
+from sapool.tflite.file import pack, parse, schema
 from sapool.tflite.read import graph_of
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import Graph, Op, Tensor, build, single, weights
@@ -108,3 +109,26 @@ def test_control_flow_to_no_graph_and_in_a_circle_is_refused() -> None:
     again = Op("CALL_ONCE", [], [], ("CallOnceOptions", {"initSubgraphIndex": 1}))
     with pytest.raises(TfliteError, match="of graph 1 runs graph 1, which it is part of"):
         read_graph(build(Graph([x, x], [again, relu], [0], [1]), Graph([x, x], [again, relu], [0], [1])))
+
+
+def test_one_graph_named_many_times_is_refused_at_once() -> None:
+    """300 entries of the list of subgraphs are one graph of 300 tensors: a small file that would be 90,000 tensors."""
+    fb = schema()
+    model = parse(build(Graph([Tensor((1, 4)) for _ in range(300)], [Op("RELU", [0], [1])], [0], [1])))
+    packed: dict[int, object] = {}
+
+    class Once(fb.SubGraphT):  # type: ignore[name-defined]
+        def Pack(self, builder: object) -> object:  # noqa: N802
+            if not packed:
+                packed[0] = super().Pack(builder)
+            return packed[0]
+
+    shared = Once()
+    shared.__dict__.update(vars(model.subgraphs[0]))
+    model.subgraphs = [shared] * 300
+    data = pack(model)
+    assert len(data) < 100_000
+    start = time.perf_counter()
+    with pytest.raises(TfliteError, match=r"it claims 90,300 tensors and operators in [\d,]+ bytes"):
+        read_graph(data)
+    assert time.perf_counter() - start < 5

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from sapool.tflite import Constant, Graph, Options, Quantization, Signature, Tensor, TfliteError, read_graph, verify
+from sapool.tflite import (
+    Constant,
+    Graph,
+    Operator,
+    Options,
+    Quantization,
+    Signature,
+    Tensor,
+    TfliteError,
+    read_graph,
+    verify,
+)
 from sapool.tflite.edit import make_operator
 from tests.memory.control_flow import control_flow
 from tests.memory.handmade import build
@@ -112,3 +124,30 @@ def test_an_unknown_side_may_be_asked_for() -> None:
     graph = convolved()
     graph.change_tensor(3, shape=(1, -1, 8, 4))
     verify(graph, fixed=False)
+
+
+def calls(depth: int, twice: bool) -> Graph:
+    """A chain of graphs, each of which runs the next one, or runs it twice."""
+    graphs = []
+    for place in range(depth + 1):
+        options = Options("IfOptions", thenSubgraphIndex=place + 1, elseSubgraphIndex=place + 1)
+        one = {} if place == depth else {"operators": [Operator("IF", (0, 1), (2,), options)]}
+        tensors = [Tensor("truth", (1,), "bool"), Tensor("x", (1,)), Tensor("y", (1,))]
+        if not twice and place < depth:
+            options = Options("CallOnceOptions", initSubgraphIndex=place + 1)
+            one = {"operators": [Operator("CALL_ONCE", (), (), options), Operator("RELU", (1,), (2,))]}
+        outputs = [2] if place < depth else [1]
+        graphs.append(Graph(tensors, inputs=[0, 1], outputs=outputs, **one))  # type: ignore[arg-type]
+    main, *others = graphs
+    main.subgraphs = others
+    return main
+
+
+def test_what_control_flow_runs_is_bounded() -> None:
+    verify(calls(20, twice=False))
+    start = time.perf_counter()
+    with pytest.raises(TfliteError, match="runs more than 2,000 graphs"):
+        verify(calls(60, twice=True))
+    with pytest.raises(TfliteError, match="nested deeper than 64"):
+        verify(calls(70, twice=False))
+    assert time.perf_counter() - start < 5

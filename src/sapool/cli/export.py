@@ -238,8 +238,11 @@ def measure(
     file: Annotated[Path, typer.Argument(help="A .tflite file, of any origin.")],
     ram: Annotated[str | None, typer.Option("--ram", help="RAM budget; exit code 3 if the arena is over it.")] = None,
     time: Annotated[
-        float, typer.Option(help="Seconds that the interpreter may take to load the model, and for one inference.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            help="Seconds that loading the model, and one inference, may take; default: many times what it should."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a .tflite on the real TensorFlow Lite Micro interpreter and show the arena it needs.

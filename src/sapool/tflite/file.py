@@ -14,6 +14,7 @@ from sapool.tflite.errors import TfliteError as TfliteError
 
 IDENTIFIER = b"TFL3"
 _DATA_ALIGNMENT = 16
+_LEAST_BYTES = 8  # of a tensor or an operator: its place in the list, and a table
 
 
 def schema() -> Any:
@@ -43,7 +44,12 @@ def parse(data: bytes) -> Any:
     not know such buffers and would take the weights for activations.
     """
     fb = schema()
-    model = fb.ModelT.InitFromObj(fb.Model.GetRootAsModel(data, 0))
+    root = fb.Model.GetRootAsModel(data, 0)
+    graphs = [root.Subgraphs(place) for place in range(min(root.SubgraphsLength(), len(data)))]
+    entries = sum(graph.TensorsLength() + graph.OperatorsLength() for graph in graphs)
+    if entries * _LEAST_BYTES > len(data):  # the same tables are named again and again
+        raise TfliteError(f"it claims {entries:,} tensors and operators in {len(data):,} bytes")
+    model = fb.ModelT.InitFromObj(root)
     for buffer in model.buffers:
         if buffer.offset > 1:  # 0: inline; 1: the format's marker for "not yet known"
             end = buffer.offset + buffer.size

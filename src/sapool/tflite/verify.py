@@ -12,6 +12,8 @@ from sapool.tflite.tensor import BYTES_OF, Tensor
 
 MOST_BYTES = 2**40
 """Of one tensor: more is no shape that was meant."""
+MOST_NESTED, MOST_RUN = 64, 2_000
+"""Of graphs that control flow runs one in the other, and in all: whatever walks them does so once a call."""
 _PACKED = {"int4": 2}  # values a byte
 _UNSIZED = frozenset({"resource"})
 
@@ -39,7 +41,7 @@ def verify(graph: Graph, fixed: bool = True) -> None:
             if broken := _broken_tensor(tensor, fixed):
                 raise TfliteError(f"{_where(index)}tensor {tensor.name} {broken}")
         _check_order(one, index)
-    _check_calls(graphs, 0, ())
+    _check_calls(graphs, 0, (), {})
     _check_signatures(graph)
     _ = graph.offline
     if fixed:
@@ -141,17 +143,31 @@ def _check_order(graph: Graph, index: int) -> None:
             raise TfliteError(f"{_where(index)}output {tensor} ({graph.tensors[tensor].name}): nothing makes it")
 
 
-def _check_calls(graphs: Sequence[Graph], index: int, above: tuple[int, ...]) -> None:
-    """Check that control flow names graphs of the file, and that none runs itself."""
+def _check_calls(graphs: Sequence[Graph], index: int, above: tuple[int, ...], runs: dict[int, int]) -> int:
+    """Check that control flow names graphs of the file, and that none runs itself; returns how many run in all.
+
+    Args:
+        graphs: all of the file.
+        index: the one to look at.
+        above: those that are running when it does.
+        runs: how many run in those that were looked at already.
+    """
+    if index in runs:
+        return runs[index]
+    total = 1
     for operator in graphs[index].operators:
         for called in operator.called:
             if not 0 <= called < len(graphs):
                 raise TfliteError(f"{operator.kind} runs graph {called} of a file with {len(graphs)}")
             if called in (*above, index):
                 raise TfliteError(f"{operator.kind} of graph {index} runs graph {called}, which it is part of")
-            if len(above) > len(graphs):
-                raise TfliteError(f"{operator.kind} of graph {index} is nested too deep")
-            _check_calls(graphs, called, (*above, index))
+            if len(above) >= MOST_NESTED:
+                raise TfliteError(f"{operator.kind} of graph {index} is nested deeper than {MOST_NESTED}")
+            total += _check_calls(graphs, called, (*above, index), runs)
+            if total > MOST_RUN:
+                raise TfliteError(f"graph {index} runs more than {MOST_RUN:,} graphs")
+    runs[index] = total
+    return total
 
 
 def _check_signatures(graph: Graph) -> None:

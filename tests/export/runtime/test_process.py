@@ -58,6 +58,12 @@ def test_a_model_that_never_ends_is_stopped_in_one_line(engine: str) -> None:
     assert not left_behind(os.getpid())
 
 
+def test_without_a_limit_a_small_model_has_a_short_one() -> None:
+    data = endless()
+    with pytest.raises(InterpreterError, match=r"mine: .* takes more than 3(\.\d+)? s for one inference: stopped"):
+        run_model("mine", data, random_inputs(data, 1))
+
+
 def test_measuring_says_how_long_it_waits(tmp_path: Path) -> None:
     path = tmp_path / "endless.tflite"
     path.write_bytes(endless())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from sapool.export.runtime.worker import LOADED, PROBE
 from sapool.memory import setup_bytes
 from sapool.tflite import Graph, TfliteError, read_graph, verify
 from sapool.tflite.file import load_tflite
+from sapool.tflite.macs import count_macs
 
 TIMED_INFERENCES = 30
 _SEEDS = 3  # so many random inputs are tried on a model that zeros break
@@ -41,6 +43,9 @@ _NAMES: dict[Engine, tuple[str, str]] = {
     "tflm": ("TensorFlow Lite Micro", "tflite_micro"),
     "litert": ("LiteRT", "ai_edge_litert"),
 }
+
+# TFLM's reference kernels do some 200 million multiply-accumulates a second on a desktop processor.
+_LEAST_S, _SLOWEST_MACS_A_SECOND, _VALUE_COST = 3.0, 1e7, 50
 
 
 class InterpreterError(SapoolError, RuntimeError):
@@ -104,7 +109,7 @@ def run_model(
     inputs: Sequence[NDArray[Any]],
     engine: Engine = "tflm",
     *,
-    time_limit: float = TIME_LIMIT_S,
+    time_limit: float | None = None,
     graph: Graph | None = None,
 ) -> Outcome:
     """Run a ``.tflite`` with any number of inputs and outputs in a process of its own, one invocation a run.
@@ -114,7 +119,8 @@ def run_model(
         data: the file's bytes.
         inputs: (runs, *shape), one an input of the model; none for one that takes nothing, which is run once.
         engine: ``"tflm"`` or ``"litert"`` (its reference kernels, which round as TFLM's do).
-        time_limit: how many seconds loading it, and each inference, may take.
+        time_limit: how many seconds of the processor loading it, and each inference, may take; None: many times what
+            so many multiply-accumulates take, at least 3.
         graph: what is in the file, where that is known already.
 
     Raises:
@@ -125,19 +131,21 @@ def run_model(
     require(_NAMES[engine][1], "deploy", f"running {_NAMES[engine][0]}")
     graph = _graph_of(name, data) if graph is None else graph
     made = _checked(name, graph, inputs)
-    with work(Job(engine, run_count(inputs), made, time_limit), data, inputs) as done:
+    limit = expected_limit(graph) if time_limit is None else time_limit
+    with work(Job(engine, run_count(inputs), made, limit), data, inputs) as done:
         if done.code != 0:
             raise _failure(name, data, engine, inputs, done)
         size = _arena(done.said) if engine == "tflm" else ArenaSize(0, 0)
         return Outcome(done.outputs(), output_names(graph), size)
 
 
-def measure_arena(path: str | Path, *, time_limit: float = TIME_LIMIT_S) -> ArenaRecord:
+def measure_arena(path: str | Path, *, time_limit: float | None = None) -> ArenaRecord:
     """Run a ``.tflite`` once on the TFLM interpreter, in a process of its own, and return what its allocator recorded.
 
     Args:
         path: the file; any ``.tflite``, with any number of inputs and outputs.
-        time_limit: how many seconds loading it, and one inference, may take.
+        time_limit: how many seconds of the processor loading it, and one inference, may take; None: many times what
+            so many multiply-accumulates take, at least 3.
 
     Returns:
         Head, tail and total in bytes, on this machine's 64-bit build.
@@ -165,6 +173,12 @@ def measure_arena(path: str | Path, *, time_limit: float = TIME_LIMIT_S) -> Aren
     )
 
 
+def expected_limit(graph: Graph) -> float:
+    """Return the seconds after which an inference is held for endless: 20 times what the slowest kernels take."""
+    values = sum(math.prod(graph.tensors[made].shape) for op in graph.operators for made in op.outputs if made >= 0)
+    return min(_LEAST_S + (count_macs(graph) + _VALUE_COST * values) / _SLOWEST_MACS_A_SECOND, TIME_LIMIT_S * 60)
+
+
 def _graph_of(name: str, data: bytes) -> Graph:
     try:
         return read_graph(data, fixed=False)
@@ -172,7 +186,7 @@ def _graph_of(name: str, data: bytes) -> Graph:
         raise TfliteError(f"{name}: {error}") from error
 
 
-def _run_somehow(name: str, data: bytes, graph: Graph, time_limit: float) -> Outcome:
+def _run_somehow(name: str, data: bytes, graph: Graph, time_limit: float | None) -> Outcome:
     """Run a model on zeros; where these break it, which is their fault and not the model's, on noise."""
     try:
         inputs = zero_inputs(graph)
@@ -192,7 +206,7 @@ def _run_somehow(name: str, data: bytes, graph: Graph, time_limit: float) -> Out
 
 
 def run_interpreter(
-    engine: Engine, path: str | Path, inputs: NDArray[Any], *, time_limit: float = TIME_LIMIT_S
+    engine: Engine, path: str | Path, inputs: NDArray[Any], *, time_limit: float | None = None
 ) -> NDArray[Any]:
     """Run a ``.tflite`` that takes images and makes one result in a process of its own, one invocation an image.
 
@@ -200,7 +214,8 @@ def run_interpreter(
         engine: ``"tflm"`` or ``"litert"`` (its reference kernels, which round as TFLM's do).
         path: the file; with several inputs or outputs use :func:`run_model`.
         inputs: (N, H, W, C), in the model's own input type.
-        time_limit: how many seconds loading it, and each inference, may take.
+        time_limit: how many seconds of the processor loading it, and each inference, may take; None: many times what
+            so many multiply-accumulates take, at least 3.
 
     Returns:
         Its raw outputs, (N, ...).

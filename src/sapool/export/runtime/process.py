@@ -30,6 +30,7 @@ TIME_LIMIT_S = 60.0
 _WORKER = Path(__file__).with_name("worker.py")
 _PREFIX = "sapool-interpreter-"
 _SPARE_S = 60  # for Python to start on a busy machine; the worker's own timer comes first
+_BUSY = 8  # how many processes may share a core
 _OLD_S = 60
 _MOST_SAID = 1 << 20
 
@@ -42,7 +43,7 @@ class Job:
         task: what to do.
         runs: how many inferences.
         outputs: how many outputs the model has.
-        seconds: how long loading the model, and each inference, may take.
+        seconds: of the processor that loading the model, and each inference, may take.
         wanted: tensors to be saved, by index.
         arena_bytes: of TensorFlow Lite Micro's arena.
         memory_bytes: what the process may take.
@@ -87,7 +88,7 @@ class Finished:
     @property
     def timed_out(self) -> bool:
         """Whether it was ended because a step took too long."""
-        return self.code == -signal.SIGALRM
+        return self.code in (-signal.SIGPROF, -signal.SIGALRM)
 
     def outputs(self) -> tuple[NDArray[Any], ...]:
         """Return what it made: (runs, *shape), one an output."""
@@ -125,7 +126,7 @@ def _run(job: Job, folder: Path, sink: int) -> int:
     # -P: the worker's own folder must not shadow packages. One thread: each would reserve memory of its own.
     command = [sys.executable, "-P", str(_WORKER), str(folder)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    limit = job.seconds * (job.runs + 2) + _SPARE_S
+    limit = _BUSY * job.seconds * (job.runs + 2) + _SPARE_S
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment, timeout=limit, check=False

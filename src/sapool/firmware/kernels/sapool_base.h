@@ -41,7 +41,8 @@ typedef struct {
   int32_t shift;
 } sapool_channel;
 
-/* A move of values by four loops, the innermost last: out[to + sum of i * to_stride] = inputs[source][from + sum of i * from_stride]. */
+/* A move of values by four loops, the innermost last:
+ * out[to + sum of i * to_stride] = inputs[source][from + sum of i * from_stride]. */
 typedef struct {
   int32_t source, from, to;
   int32_t count0, count1, count2, count3;

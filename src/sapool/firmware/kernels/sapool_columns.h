@@ -1,12 +1,12 @@
-/* The inner parts of a 3x3 DEPTHWISE_CONV_2D for cores with the DSP instructions: four channels along a row. In assembly,
- * for no compiler keeps two columns' windows in registers. */
+/* The inner parts of a 3x3 DEPTHWISE_CONV_2D for cores with the DSP instructions: four channels along a row. In
+ * assembly, for no compiler keeps two columns' windows in registers. */
 #ifndef SAPOOL_COLUMNS_H
 #define SAPOOL_COLUMNS_H
 
 #include "sapool_base.h"
 
 /* Pairs of columns, 48 bytes each: for each of four channels, (row 0, row 1) of the first column, of the second, and
- * (row 2 of the first, row 2 of the second), int16 each, the first in the lower half. `count` outputs of each channel lie
+ * (row 2 of the first, row 2 of the second); int16, the first in the lower half. `count` outputs of each channel lie
  * `stride` bytes apart from `out` on; `zero` is 1 + 2 * their zero point. */
 typedef struct {
   const uint32_t *pairs;

@@ -59,7 +59,8 @@ static void sapool_matmul_gather(const sapool_matmul *op, const int8_t *from, in
 
 /* Two k of two columns as a tile takes them: a[k], b[k], a[k'], b[k']. */
 static inline uint32_t sapool_interleave(const int8_t *a, const int8_t *b, int32_t next) {
-  return (uint8_t)a[0] | (uint32_t)(uint8_t)b[0] << 8 | (uint32_t)(uint8_t)a[next] << 16 | (uint32_t)(uint8_t)b[next] << 24;
+  const uint32_t first = (uint8_t)a[0] | (uint32_t)(uint8_t)b[0] << 8;
+  return first | (uint32_t)(uint8_t)a[next] << 16 | (uint32_t)(uint8_t)b[next] << 24;
 }
 
 /* Four columns from `from` on: two pairs of `steps` words each. */
