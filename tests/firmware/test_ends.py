@@ -11,6 +11,7 @@ from sapool.firmware.generate import plan_program
 from sapool.firmware.program import profile_program
 from sapool.firmware.rows import UnsupportedError
 from sapool.tflite.graph import Graph, Operator, Quantization, Tensor
+from sapool.tflite.options import Options
 from tests.firmware.judge import images_for, judge, run_c
 from tests.firmware.random_networks import Maker, random_network
 
@@ -67,6 +68,17 @@ def test_an_operator_that_is_not_there_is_named() -> None:
         [Tensor("image", (1, 4)), Tensor("sine", (1, 4))], [Operator("CUMSUM", (0,), (1,), module="net.sum")], [0], [1]
     )
     with pytest.raises(UnsupportedError, match=r"operator 0 \(CUMSUM\) of net.sum: .* TFLM still runs"):
+        plan_program(graph, "net", "host")
+
+
+def test_loops_are_named_first() -> None:
+    graph = Graph(
+        [Tensor("image", (1, 4)), Tensor("filled", (1, 4)), Tensor("looped", (1, 4))],
+        [Operator("FILL", (0,), (1,)), Operator("WHILE", (1,), (2,), Options("WhileOptions", condSubgraphIndex=1))],
+        [0],
+        [2],
+    )
+    with pytest.raises(UnsupportedError, match=r"operator 1 \(WHILE\).*no loops"):
         plan_program(graph, "net", "host")
 
 
