@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from sapool.export import measure_arena as measure_arena
     from sapool.export import model_header as model_header
     from sapool.export import optimize_tflite as optimize_tflite
-    from sapool.export import profile_c as profile_c
     from sapool.export import randomize_norms as randomize_norms
     from sapool.firmware.emulate import EmulationRecord as EmulationRecord
     from sapool.firmware.program import BuildError as BuildError
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
     from sapool.planning.sites import find_downsampling as find_downsampling
     from sapool.planning.surgery import Replacement as Replacement
     from sapool.planning.surgery import apply_plan as apply_plan
+    from sapool.predict.c_engine import profile_c as profile_c
     from sapool.predict.profile import profile_memory as profile_memory
     from sapool.predict.search import PlanCandidate as PlanCandidate
     from sapool.predict.search import PlanSearch as PlanSearch
@@ -127,7 +127,6 @@ _HOMES = {
         "measure_arena",
         "model_header",
         "optimize_tflite",
-        "profile_c",
         "randomize_norms",
     ),
     "sapool.firmware.program": ("BuildError", "CProfile", "CProgram", "emulate", "read_program"),
@@ -150,6 +149,7 @@ _HOMES = {
     "sapool.memory": ("MemoryProfile",),
     "sapool.networks.load": ("load_model",),
     "sapool.planning.plan": ("make_plan",),
+    "sapool.predict.c_engine": ("profile_c",),
     "sapool.predict.profile": ("profile_memory",),
     "sapool.pruning": ("PruneRecord", "Pruned", "load_pruned", "prune_channels", "save_pruned"),
     "sapool.pruning.tuning": ("Tuned", "TuneRecord", "prune_and_tune"),

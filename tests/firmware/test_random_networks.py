@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from sapool.tflite.graph import Graph
 from tests.firmware.judge import Images, images_for, judge, run_c
 from tests.firmware.random_networks import random_network
 
-SEEDS = range(24)
+# SAPOOL_RANDOM_NETWORKS=1000 tries a thousand.
+SEEDS = range(int(os.environ.get("SAPOOL_RANDOM_NETWORKS", "40")))
 Judged = dict[int, tuple[Graph, Images, list[Images]]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sapool.export.c_engine import build_beside, build_c, profile_c
+from sapool.export.c_engine import build_beside, build_c
 from sapool.export.executorch import ExecutorchRecord, export_executorch
 from sapool.export.header import model_header
 from sapool.export.health import Finding, HealthLimits, HealthReport, check_health
@@ -38,7 +38,6 @@ __all__ = [
     "measure_latency",
     "model_header",
     "optimize_tflite",
-    "profile_c",
     "randomize_norms",
     "run_images",
     "run_interpreter",

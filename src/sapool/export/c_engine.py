@@ -17,7 +17,7 @@ from sapool.export.litert import export_int8
 from sapool.export.runtime.inputs import inputs_of, one_image_a_run
 from sapool.export.runtime.interpreters import InterpreterError, run_model
 from sapool.firmware.extras import Pixels
-from sapool.firmware.program import BuildError, BuildRequest, CProfile, CProgram, profile_program, write_program
+from sapool.firmware.program import BuildError, BuildRequest, CProgram, write_program
 from sapool.firmware.rows import UnsupportedError
 from sapool.passes import FLAT_PASSES, PASSES
 from sapool.tflite.read import read_graph
@@ -106,16 +106,6 @@ def as_identifier(text: str) -> str:
     """Return a name that C takes, made of any text."""
     kept = re.sub(r"[^A-Za-z0-9_]", "_", text)
     return kept if kept[:1].isalpha() and not kept.startswith("sapool") else f"net_{kept}"
-
-
-def profile_c(path: str | Path, *, core: str = "cortex-m4", stream_input: bool = True) -> CProfile:
-    """Return what an int8 ``.tflite`` needs as C files: RAM, flash, instructions; nothing is compiled or written.
-
-    Raises:
-        UnsupportedError: an operator that the C engine does not have.
-        TfliteError: no ``.tflite``.
-    """
-    return profile_program(read_graph(path), core, stream_input)
 
 
 def _write(path: Path, folder: str | Path, request: BuildRequest) -> CProgram:

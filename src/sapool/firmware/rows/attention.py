@@ -15,15 +15,21 @@ from sapool.tflite.graph import Operator
 
 
 def _turned(state: Lowering, tensor: int) -> int | None:
-    """Return what a TRANSPOSE of the last two axes turned to make a tensor, if one did."""
+    """Return what a TRANSPOSE turned, as matrices, to make a tensor, if one did."""
     maker = state.graph.maker(state.root(tensor))
     if maker is None or maker.kind != "TRANSPOSE" or state.is_constant(maker.inputs[0]):
         return None
-    order = state.tensor(maker.inputs[1]).integers
-    if state.tensor(tensor).shape[-2:] != state.tensor(maker.outputs[0]).shape[-2:] or len(order) < 2:
-        return None
+    order, shape = state.tensor(maker.inputs[1]).integers, state.tensor(tensor).shape
+    given = state.tensor(maker.inputs[0]).shape
     straight = tuple(range(len(order)))
-    return maker.inputs[0] if order == (*straight[:-2], straight[-1], straight[-2]) else None
+    if shape[-2:] == state.tensor(maker.outputs[0]).shape[-2:] and order == (*straight[:-2], *straight[:-3:-1]):
+        return maker.inputs[0]
+    # One matrix whose sides are several axes: the first ones moved behind the others.
+    wide = [axis for axis in order if given[axis] > 1]
+    first = wide.index(min(wide)) if wide else 0
+    sides = (math.prod(given[axis] for axis in wide[:first]), math.prod(given[axis] for axis in wide[first:]))
+    rotated = wide[first:] + wide[:first] == sorted(wide)
+    return maker.inputs[0] if first and rotated and shape[-2:] == sides and math.prod(shape[:-2]) == 1 else None
 
 
 def _right(state: Lowering, op: Operator) -> tuple[int, bool]:

@@ -210,6 +210,12 @@ def check(graph: Graph, known: Mapping[str, Lower]) -> None:
     if len(graph.inputs) != 1:
         raise UnsupportedError(f"the C engine streams one input, the file has {len(graph.inputs)}; TFLM still runs it")
     for op in graph.operators:
+        if op.called:
+            raise UnsupportedError(
+                f"{place_of(graph, op)}: the C engine has no loops or branches; TFLM still runs the file. One that "
+                "sapool export wrote has its C files beside it"
+            )
+    for op in graph.operators:
         if op.kind not in known and op.kind not in VIEWS:
             raise UnsupportedError(
                 f"{place_of(graph, op)}: the C engine has no such operator; TFLM still runs the file"
