@@ -27,7 +27,9 @@ def test_several_ends_are_counted() -> None:
 
 @pytest.mark.parametrize(("taken", "made"), [("resource", "int8"), ("int8", "complex64")])
 def test_ends_are_numbers(taken: str, made: str) -> None:
-    with pytest.raises(TfliteError, match=r"inputs and outputs must be of type float32, int8, .*, got (resource|complex64)"):
+    with pytest.raises(
+        TfliteError, match=r"inputs and outputs must be of type float32, int8, .*, got (resource|complex64)"
+    ):
         input_output(between(taken, made))
 
 
