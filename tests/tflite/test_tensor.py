@@ -27,16 +27,20 @@ def test_a_type_of_another_kind_is_as_long_as_its_bytes() -> None:
 def test_values_have_the_tensors_own_type_and_shape() -> None:
     numbers = np.array([[1, -2], [3, 400]], np.int16)
     tensor = Tensor("x", (2, 2), "int16", constant=Constant(lambda: numbers))
-    assert tensor.constant is not None
-    assert not tensor.constant.read
     assert tensor.values is not None
     assert tensor.values.dtype == np.int16
     assert tensor.values.tolist() == numbers.tolist()
-    assert tensor.constant.read
     assert tensor.integers == ()  # a list of sides or axes is int32 or int64
     assert Tensor("axes", (2,), "int64", constant=Constant(np.array([1, -1]))).integers == (1, -1)
     assert Tensor("computed", (2,), "int32").integers == ()
     assert Tensor("computed", (2,)).values is None
+
+
+def test_a_constant_knows_whether_its_bytes_are_there() -> None:
+    made = Constant(lambda: np.ones(3, np.int8))
+    there = [made.read, made.raw.tobytes() == b"\x01" * 3, made.read]
+    assert there == [False, True, True]
+    assert Constant(np.zeros(3, np.uint8)).read
 
 
 def test_one_scale_is_the_tensors_and_several_are_the_channels() -> None:
