@@ -39,7 +39,27 @@ def unsigned() -> Graph:
     return make.graph
 
 
-@pytest.mark.parametrize("graph", [two_headed(), unsigned()], ids=["outputs", "uint8"])
+def computed_weights() -> Graph:
+    """FULLY_CONNECTED whose weights are a map's pixels."""
+    make = Maker(9)
+    source = make.tensor((1, 6, 4, 3))
+    make.graph.set_inputs([source])
+    body = make.conv(source, kernel=1, channels=5, stride=1)
+    # Quantised without a zero point, as weights must be.
+    flat = Quantization((0.03,), (0,))
+    make.graph.change_tensor(body, quantization=flat)
+    weights = make.tensor((24, 5), flat)
+    make.add("RESHAPE", (body,), (weights,), "ReshapeOptions", newShape=(24, 5))
+    query = make.conv(source, kernel=1, channels=5, stride=1)
+    scores = make.tensor((1, 6, 4, 24), make.quantization(5))
+    make.add("FULLY_CONNECTED", (query, weights, -1), (scores,), "FullyConnectedOptions", keepNumDims=True)
+    make.graph.set_outputs([make.unary(scores, "SOFTMAX")])
+    return make.graph
+
+
+@pytest.mark.parametrize(
+    "graph", [two_headed(), unsigned(), computed_weights()], ids=["outputs", "uint8", "computed weights"]
+)
 @pytest.mark.parametrize("stream", [True, False])
 def test_bits_equal_tflm(graph: Graph, stream: bool, tmp_path: Path) -> None:
     images = images_for(graph, 1)

@@ -19,7 +19,7 @@ from sapool.export.runtime.interpreters import InterpreterError, run_model
 from sapool.firmware.extras import Pixels
 from sapool.firmware.program import BuildError, BuildRequest, CProgram, write_program
 from sapool.firmware.rows import UnsupportedError
-from sapool.passes import FLAT_PASSES, PASSES
+from sapool.passes import FLAT_PASSES, PASSES, flattened
 from sapool.tflite.read import read_graph
 
 # Streaming rows needs no tiles, chunks, order or plan of TFLM's.
@@ -109,7 +109,7 @@ def as_identifier(text: str) -> str:
 
 
 def _write(path: Path, folder: str | Path, request: BuildRequest) -> CProgram:
-    graph = read_graph(path)
+    graph = flattened(read_graph(path))
 
     def judge(images: NDArray[Any]) -> list[NDArray[np.uint8]]:
         return _right_outputs(path, images)

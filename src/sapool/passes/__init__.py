@@ -82,6 +82,13 @@ def apply_passes(model: nn.Module, images: Tensor, passes: Sequence[str]) -> tup
     return tuple(name for name in passes if name in PASSES and PASSES[name](model, images))
 
 
+def flattened(graph: Graph) -> Graph:
+    """Return a graph tidied by the passes that keep every layer one operator: the same outputs to the bit."""
+    tidied = graph.copy()
+    apply_file_passes(tidied, FLAT_PASSES)
+    return tidied
+
+
 def apply_file_passes(graph: Graph, passes: Sequence[str]) -> tuple[str, ...]:
     """Apply those of the named passes that work on a file's graph, in place; returns those that changed something."""
     return tuple(name for name in passes if name in FILE_PASSES and FILE_PASSES[name](graph))

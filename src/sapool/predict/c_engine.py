@@ -8,7 +8,7 @@ from torch import nn
 
 from sapool.firmware.program import CProfile, profile_program
 from sapool.networks.traced import InputSize
-from sapool.passes import FLAT_PASSES, PASSES
+from sapool.passes import FLAT_PASSES, PASSES, flattened
 from sapool.predict.profile import predict_graphs
 from sapool.tflite.graph import Graph, Quantization
 from sapool.tflite.read import read_graph
@@ -19,7 +19,7 @@ _WEIGHTS = Quantization((0.02,), (0,))
 
 
 def profile_c(
-    model: nn.Module | str | Path,
+    model: nn.Module | Graph | str | Path,
     input_size: InputSize | None = None,
     *,
     core: str = "cortex-m4",
@@ -28,7 +28,8 @@ def profile_c(
     """Return what a network needs as C files: RAM, stack, flash, instructions; nothing is compiled or written.
 
     Args:
-        model: a network, predicted as :func:`sapool.build_c` would write it; or the path of an int8 ``.tflite``.
+        model: a network, predicted as :func:`sapool.build_c` would write it; or an int8 ``.tflite``, as its
+            path or its graph.
         input_size: of a network: an int (square, 3 channels) or (C, H, W).
         core: what the program is for.
         stream_input: take the image a row at a time; otherwise it is kept whole.
@@ -40,8 +41,9 @@ def profile_c(
     """
     if not isinstance(model, nn.Module):
         if input_size is not None:
-            raise ValueError(f"input_size goes with a network; {model} has its own")
-        return profile_program(read_graph(model), core, stream_input)
+            raise ValueError("input_size goes with a network; a file has its own")
+        graph = model if isinstance(model, Graph) else read_graph(model)
+        return profile_program(flattened(graph), core, stream_input)
     if input_size is None:
         raise ValueError("profile_c of a network needs input_size: an int or (channels, height, width)")
     graph = predict_graphs(model, input_size, passes=(*PASSES, *FLAT_PASSES)).exported

@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from sapool.firmware.fixed_point import exponentials
-from sapool.firmware.requantize import float32_product, multiplier
-from sapool.firmware.rows.lower import Lowering, natural_rows
+from sapool.firmware.requantize import clamp_range, float32_product, multiplier
+from sapool.firmware.rows.lower import Lowering
 from sapool.firmware.rows.parts import Blob, Layer, Read, UnsupportedError
 from sapool.firmware.scratch import matmul_tiles
 from sapool.tflite.graph import Operator
+
+_LINES = 8  # of scores that exist at a time, where that costs nothing else
 
 
 def _turned(state: Lowering, tensor: int) -> int | None:
@@ -35,7 +37,7 @@ def _turned(state: Lowering, tensor: int) -> int | None:
 def _right(state: Lowering, op: Operator) -> tuple[int, bool]:
     """Return the right operand, and whether its rows are the product's columns."""
     turned = _turned(state, op.inputs[1])
-    by_rows = op.options.flag("adjY")
+    by_rows = op.options.flag("adjY") or op.kind == "FULLY_CONNECTED"
     return (op.inputs[1], by_rows) if turned is None else (turned, not by_rows)
 
 
@@ -47,17 +49,21 @@ def look_matmul(state: Lowering, op: Operator) -> tuple[int, ...]:
 def lower_matmul(state: Lowering, op: Operator) -> None:
     """Rows of the left operand times the whole right one."""
     left, (right, by_rows) = op.inputs[0], _right(state, op)
-    taken, out = state.tensor(left), state.tensor(op.outputs[0])
+    out, operand = state.tensor(op.outputs[0]), state.tensor(op.inputs[1]).shape
     if [state.tensor(t).dtype for t in (left, right, op.outputs[0])] != ["int8"] * 3 or op.options.flag("adjX"):
         raise UnsupportedError("takes int8 operands, the left one not turned")
-    depth, columns = taken.shape[-1], out.shape[-1]
+    if state.is_constant(left):
+        raise UnsupportedError("a constant left operand")
+    columns = out.shape[-1]
+    depth = math.prod(operand[-2:]) // columns
     lines = math.prod(out.shape[:-1])
-    batches = math.prod(state.tensor(right).shape[:-2])
+    batches = math.prod(operand[:-2])
     if batches > 1 and batches != lines // out.shape[-2]:
         raise UnsupportedError("batches that repeat")
-    rows = state.rows_of(left) if not state.is_constant(left) else natural_rows(out.shape)
+    rows = state.rows_of(left)
     if lines % rows or rows % batches:
         rows = lines
+    rows = _finer(state, left, lines, rows)
     right_read = _batched(state, right, rows, batches)
     shape = (lines // rows, columns, depth, *((depth, 1) if by_rows else (1, columns)))
     state.add_step(
@@ -69,6 +75,27 @@ def lower_matmul(state: Lowering, op: Operator) -> None:
         tiles=matmul_tiles(shape[0], depth, state.core),
         macs=lines * columns * depth,
     )
+
+
+def _finer(state: Lowering, left: int, lines: int, rows: int) -> int:
+    """Return in how many rows a product is made whose left operand is whole anyway: a few lines of scores at a time."""
+    store = state.store(left)
+    maker = next((step for step in reversed(state.program.steps) if step.output == store), None)
+    if maker is None or maker.kind != "move" or not any(read.whole for read in maker.reads):
+        return rows
+    while lines // rows > _LINES and lines // rows % 2 == 0:
+        rows *= 2
+    return rows
+
+
+def lower_computed_weights(state: Lowering, op: Operator) -> None:
+    """FULLY_CONNECTED of two computed tensors: a product whose right operand's rows are its columns."""
+    bias = state.tensor(op.inputs[2]).values if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
+    if bias is not None and bias.any():
+        raise UnsupportedError("computed weights with a bias")
+    if clamp_range(op.options.activation, state.tensor(op.outputs[0])) != (-128, 127):
+        raise UnsupportedError("computed weights with an activation")
+    lower_matmul(state, op)
 
 
 def _batched(state: Lowering, right: int, rows: int, batches: int) -> Read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sapool.firmware.rows.attention import look_matmul, lower_matmul, lower_softmax
+from sapool.firmware.rows.attention import look_matmul, lower_computed_weights, lower_matmul, lower_softmax
 from sapool.firmware.rows.convolution import (
     look_through_pad,
     lower_convolution,
@@ -24,6 +24,15 @@ def _lower_binary(state: Lowering, op: Operator) -> None:
     (lower_table if is_unary(state, op) else lower_elementwise)(state, op)
 
 
+def _lower_fully_connected(state: Lowering, op: Operator) -> None:
+    constant = state.is_constant(op.inputs[1])
+    (lower_fully_connected if constant else lower_computed_weights)(state, op)
+
+
+def _look_fully_connected(state: Lowering, op: Operator) -> tuple[int, ...]:
+    return op.inputs if state.is_constant(op.inputs[1]) else look_matmul(state, op)
+
+
 LOWERED: Mapping[str, Lower] = {
     "PRELU": lower_elementwise,
     "TRANSPOSE_CONV": lower_transposed,
@@ -31,7 +40,7 @@ LOWERED: Mapping[str, Lower] = {
     "REDUCE_MAX": lower_mean,
     "CONV_2D": lower_convolution,
     "DEPTHWISE_CONV_2D": lower_depthwise,
-    "FULLY_CONNECTED": lower_fully_connected,
+    "FULLY_CONNECTED": _lower_fully_connected,
     "BATCH_MATMUL": lower_matmul,
     "SOFTMAX": lower_softmax,
     "AVERAGE_POOL_2D": lower_pool,
@@ -47,6 +56,7 @@ LOOKS: Mapping[str, Look] = {
     "CONV_2D": look_through_pad,
     "DEPTHWISE_CONV_2D": look_through_pad,
     "BATCH_MATMUL": look_matmul,
+    "FULLY_CONNECTED": _look_fully_connected,
     "TRANSPOSE_CONV": look_transposed,
     **dict.fromkeys(FUNCTIONS, look_table),
     **dict.fromkeys(BINARY, look_table),
