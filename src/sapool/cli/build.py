@@ -108,10 +108,11 @@ def _subject(
         recipe = run.recipe()
         how = {} if recipe.mean is None or recipe.std is None else {"mean": recipe.mean, "std": recipe.std}
         return run.network(), list(run.data().calibration()), how
-    messages.print("the network is untrained: its normalisations are randomised")
     size = input_size_for(model, input_size)
+    network = load_model(model, num_classes, in_channels=as_input_size(size)[0])
     images = list(load_data(data, size).calibration())
-    return randomize_norms(load_model(model, num_classes, in_channels=as_input_size(size)[0])), images, {}
+    messages.print("the network is untrained: its normalisations are randomised")
+    return randomize_norms(network), images, {}
 
 
 def _emulated(program: CProgram, count: int) -> EmulationRecord:
