@@ -19,10 +19,6 @@ TESTED_ELSEWHERE = {
 }
 
 
-# Rooms whose modules are tested together so far, by the tests of their folder.
-TESTED_TOGETHER = ("firmware",)
-
-
 def modules() -> Iterator[Path]:
     """Yield every module but the packages' own files, relative to the package."""
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -56,7 +52,6 @@ def test_every_module_has_a_test_file_of_its_name() -> None:
         for module in modules()
         if not (ROOT / "tests" / module.parent / f"test_{module.stem.strip('_')}.py").is_file()
         and str(module) not in TESTED_ELSEWHERE
-        and module.parts[0] not in TESTED_TOGETHER
     ]
     assert lacking == []
 

@@ -33,7 +33,7 @@ def test_the_self_test_passes(network: Path, tmp_path: Path, compiler: str, flag
 
 
 def test_two_networks_link_together(network: Path, tmp_path: Path) -> None:
-    files = [str(path) for name in ("one", "two") for path in build_c(network, tmp_path / name, name=name).paths]
+    files = [str(path) for name in ("one", "NAME") for path in build_c(network, tmp_path / name, name=name).paths]
     (tmp_path / "main.c").write_text("int main(void) { return 0; }")
     subprocess.run(["gcc", *files, str(tmp_path / "main.c"), "-o", str(tmp_path / "run")], check=True)
 
@@ -70,6 +70,7 @@ def test_rows_of_pixels_are_scaled_and_quantised(tmp_path: Path) -> None:
     [
         ({"name": "3d"}, "C identifier"),
         ({"name": "int"}, "C identifier"),
+        ({"name": "uint8"}, "a type that C has"),
         ({"labels": ('a"b',)}, "without quotes"),
         ({"labels": ("a\nb",)}, "without quotes"),
         ({"labels": ("a",)}, "one a class"),

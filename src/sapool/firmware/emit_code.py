@@ -211,41 +211,41 @@ typedef char {facts.name}_state_has_its_size[sizeof({facts.name}_t) == {facts.up
 {_helpers(tables)}
 {_step(tables)}
 {_interface(facts, program, ends)}"""
-    return text.replace("NAME", facts.name)
+    return text.replace("@@", facts.name)
 
 
 def _helpers(tables: Tables) -> str:
     fixed = (
         """  if (ref->depth == 0) {
-    return NAME_fixed[ref->start] + row * (int32_t)ref->row_bytes;
+    return @@_fixed[ref->start] + row * (int32_t)ref->row_bytes;
   }
 """
         if tables.has_constants
         else ""
     )
     parts = [
-        f"""static int8_t *NAME_out(NAME_t *state, const NAME_ref_t *ref, int32_t row) {{
+        f"""static int8_t *@@_out(@@_t *state, const @@_ref_t *ref, int32_t row) {{
   return (int8_t *)(state->arena + ref->start) + row % (int32_t)ref->depth * (int32_t)ref->row_bytes;
 }}
 
-static const int8_t *NAME_in(NAME_t *state, const NAME_ref_t *ref, int32_t row) {{
-{fixed}  return NAME_out(state, ref, row);
+static const int8_t *@@_in(@@_t *state, const @@_ref_t *ref, int32_t row) {{
+{fixed}  return @@_out(state, ref, row);
 }}
 """
     ]
     if {"conv", "depthwise", "mean"} & set(tables.kinds):
         parts.append(
-            """static void *NAME_scratch(NAME_t *state, const NAME_ref_t *ref) { return state->arena + ref->start; }
+            """static void *@@_scratch(@@_t *state, const @@_ref_t *ref) { return state->arena + ref->start; }
 """
         )
     if {"conv", "depthwise", "average_pool", "max_pool"} & set(tables.kinds):
         parts.append(
             """/* The rows under a window; NULL in the padding. */
-static void NAME_window(NAME_t *state, const NAME_step_t *step, int32_t task, const int8_t **rows) {
+static void @@_window(@@_t *state, const @@_step_t *step, int32_t task, const int8_t **rows) {
   int32_t row = task * step->stride - step->top;
   for (int32_t tap = 0; tap < step->taps; tap++, row += step->dilation) {
     const int inside = row >= 0 && row < step->rows;
-    rows[tap] = inside ? NAME_in(state, &NAME_refs[step->refs + 1u], row) : NULL;
+    rows[tap] = inside ? @@_in(state, &@@_refs[step->refs + 1u], row) : NULL;
   }
 }
 """
@@ -253,26 +253,26 @@ static void NAME_window(NAME_t *state, const NAME_step_t *step, int32_t task, co
     if "transposed" in tables.kinds:
         parts.append(
             """/* The input rows that a transposed kernel's rows fall on; NULL between two of them and outside. */
-static void NAME_between(NAME_t *state, const NAME_step_t *step, int32_t task, const int8_t **rows) {
+static void @@_between(@@_t *state, const @@_step_t *step, int32_t task, const int8_t **rows) {
   for (int32_t tap = 0; tap < step->taps; tap++) {
     const int32_t at = task + step->top - tap, row = at / step->stride;
     const int inside = at >= 0 && at % step->stride == 0 && row < step->rows;
-    rows[tap] = inside ? NAME_in(state, &NAME_refs[step->refs + 1u], row) : NULL;
+    rows[tap] = inside ? @@_in(state, &@@_refs[step->refs + 1u], row) : NULL;
   }
 }
 """
         )
     if "move" in tables.kinds:
         parts.append(
-            """static void NAME_move(NAME_t *state, const NAME_step_t *step, const NAME_ref_t *ref, int32_t task,
+            """static void @@_move(@@_t *state, const @@_step_t *step, const @@_ref_t *ref, int32_t task,
                       const int8_t **inputs) {
-  const sapool_move *layer = &NAME_sapool_move[step->layer];
+  const sapool_move *layer = &@@_sapool_move[step->layer];
   const int32_t *row = layer->rows + task * layer->stride;
   for (int32_t n = 0; n < step->taps; n++) {
     const int32_t at = row[2 + n], row_bytes = (int32_t)ref[1 + n].row_bytes;
-    inputs[n] = NAME_in(state, ref + 1 + n, at / row_bytes) + at % row_bytes;
+    inputs[n] = @@_in(state, ref + 1 + n, at / row_bytes) + at % row_bytes;
   }
-  sapool_move_row(layer, row, inputs, NAME_out(state, ref, task));
+  sapool_move_row(layer, row, inputs, @@_out(state, ref, task));
 }
 """
         )
@@ -282,15 +282,15 @@ static void NAME_between(NAME_t *state, const NAME_step_t *step, int32_t task, c
 def _step(tables: Tables) -> str:
     cases = []
     for number, kind in enumerate(tables.kinds):
-        call = KERNELS[kind].call.replace("LAYER", f"&NAME_{KERNELS[kind].struct}[step->layer]")
+        call = KERNELS[kind].call.replace("LAYER", f"&@@_{KERNELS[kind].struct}[step->layer]")
         cases.append(f"    case {number}: /* {kind} */\n      {call}\n      break;")
     cases[-1] = cases[-1].replace(f"case {len(tables.kinds) - 1}:", "default:", 1)
     rows = f"  const int8_t *rows[{tables.longest}];\n" if "rows" in "".join(cases).replace("->rows", "") else ""
     body = "\n".join(cases)
     return f"""/* Makes a step's next row. */
-SAPOOL_KERNEL void NAME_step(NAME_t *state, uint32_t index) {{
-  const NAME_step_t *step = &NAME_steps[index];
-  const NAME_ref_t *ref = &NAME_refs[step->refs];
+SAPOOL_KERNEL void @@_step(@@_t *state, uint32_t index) {{
+  const @@_step_t *step = &@@_steps[index];
+  const @@_ref_t *ref = &@@_refs[step->refs];
   const int32_t task = state->done[index]++;
 {rows}  switch (step->kind) {{
 {body}
@@ -312,41 +312,41 @@ def _interface(facts: Facts, program: Program, ends: Ends) -> str:
     guard = f"  if (state->row + 1 < {last}) {{\n    state->row++;\n    return NULL;\n  }}\n" if first else ""
     push = "0" if first else "state->row"
     wait = "" if first else f"  if (++state->row < {last}) {{\n    return NULL;\n  }}\n"
-    return f"""void NAME_init(NAME_t *state) {{
+    return f"""void @@_init(@@_t *state) {{
   state->row = 0;
   for (uint32_t step = 0; step < sizeof(state->done) / sizeof(state->done[0]); step++) {{
     state->done[step] = 0;
   }}
 }}
 
-{taken} *NAME_row(NAME_t *state) {{
+{taken} *@@_row(@@_t *state) {{
   return ({taken} *){source_row};
 }}
 
-const {made} *NAME_push(NAME_t *state) {{
-{guard}  const uint32_t sequence = NAME_pushes[{push}];
-  for (uint32_t at = NAME_bounds[2 * sequence]; at < NAME_bounds[2 * sequence + 1]; at++) {{
-    NAME_step(state, NAME_order[at]);
+const {made} *@@_push(@@_t *state) {{
+{guard}  const uint32_t sequence = @@_pushes[{push}];
+  for (uint32_t at = @@_bounds[2 * sequence]; at < @@_bounds[2 * sequence + 1]; at++) {{
+    @@_step(state, @@_order[at]);
   }}
-{wait}  NAME_init(state);
-  return NAME_output(state, 0);
+{wait}  @@_init(state);
+  return @@_output(state, 0);
 }}
 
-const {made} *NAME_run(NAME_t *state, const {taken} *image) {{
+const {made} *@@_run(@@_t *state, const {taken} *image) {{
   const {made} *result = NULL;
-  NAME_init(state);
+  @@_init(state);
   for (uint32_t row = 0; row < {facts.upper}_HEIGHT; row++) {{
-    {taken} *to = NAME_row(state);
+    {taken} *to = @@_row(state);
     for (uint32_t i = 0; i < {facts.upper}_ROW_BYTES; i++) {{
       to[i] = image[i];
     }}
     image += {facts.upper}_ROW_BYTES;
-    result = NAME_push(state);
+    result = @@_push(state);
   }}
   return result;
 }}
 
-const {made} *NAME_output(const NAME_t *state, int index) {{
+const {made} *@@_output(const @@_t *state, int index) {{
   switch (index) {{
 {cases}
     default:
@@ -354,7 +354,7 @@ const {made} *NAME_output(const NAME_t *state, int index) {{
   }}
 }}
 
-int NAME_argmax(const {made} *scores) {{
+int @@_argmax(const {made} *scores) {{
   int best = 0;
   for (int i = 1; i < (int){facts.upper}_OUTPUT_BYTES; i++) {{
     best = scores[i] > scores[best] ? i : best;

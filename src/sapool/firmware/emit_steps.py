@@ -27,34 +27,34 @@ class Kernel:
     call: str
 
 
-_WINDOW = "NAME_window(state, step, task, rows);\n      "
-_PLACES = "NAME_in(state, ref + 1, task), NAME_out(state, ref, task)"
-_PAIR = "NAME_in(state, ref + 1, task), NAME_in(state, ref + 2, task * step->stride), NAME_out(state, ref, task)"
-_SCRATCH = "NAME_scratch(state, ref + 2)"
+_WINDOW = "@@_window(state, step, task, rows);\n      "
+_PLACES = "@@_in(state, ref + 1, task), @@_out(state, ref, task)"
+_PAIR = "@@_in(state, ref + 1, task), @@_in(state, ref + 2, task * step->stride), @@_out(state, ref, task)"
+_SCRATCH = "@@_scratch(state, ref + 2)"
 KERNELS: Mapping[str, Kernel] = {
     "conv": Kernel(
         "conv",
         "sapool_conv",
-        _WINDOW + f"sapool_conv_row(LAYER, rows, NAME_out(state, ref, task), (int16_t *){_SCRATCH});",
+        _WINDOW + f"sapool_conv_row(LAYER, rows, @@_out(state, ref, task), (int16_t *){_SCRATCH});",
     ),
     "depthwise": Kernel(
         "depthwise",
         "sapool_depthwise",
-        _WINDOW + f"sapool_depthwise_row(LAYER, rows, NAME_out(state, ref, task), (int16_t *){_SCRATCH});",
+        _WINDOW + f"sapool_depthwise_row(LAYER, rows, @@_out(state, ref, task), (int16_t *){_SCRATCH});",
     ),
     "average_pool": Kernel(
-        "average_pool", "sapool_pool", _WINDOW + "sapool_average_pool_row(LAYER, rows, NAME_out(state, ref, task));"
+        "average_pool", "sapool_pool", _WINDOW + "sapool_average_pool_row(LAYER, rows, @@_out(state, ref, task));"
     ),
     "max_pool": Kernel(
-        "max_pool", "sapool_pool", _WINDOW + "sapool_max_pool_row(LAYER, rows, NAME_out(state, ref, task));"
+        "max_pool", "sapool_pool", _WINDOW + "sapool_max_pool_row(LAYER, rows, @@_out(state, ref, task));"
     ),
     "matmul": Kernel(
         "matmul",
         "sapool_matmul",
-        "sapool_matmul_row(LAYER, NAME_in(state, ref + 1, task),\n"
-        "                        NAME_in(state, ref + 2, task * step->stride / step->rows), "
-        "NAME_out(state, ref, task),\n"
-        "                        (int16_t *)NAME_scratch(state, ref + 3));",
+        "sapool_matmul_row(LAYER, @@_in(state, ref + 1, task),\n"
+        "                        @@_in(state, ref + 2, task * step->stride / step->rows), "
+        "@@_out(state, ref, task),\n"
+        "                        (int16_t *)@@_scratch(state, ref + 3));",
     ),
     "add": Kernel("add", "sapool_add", f"sapool_add_row(LAYER, {_PAIR});"),
     "mul": Kernel("mul", "sapool_mul", f"sapool_mul_row(LAYER, {_PAIR});"),
@@ -65,20 +65,20 @@ KERNELS: Mapping[str, Kernel] = {
     "resize": Kernel(
         "resize",
         "sapool_resize",
-        "sapool_resize_row(LAYER, task, NAME_in(state, ref + 1, (LAYER)->rows[3 * task]),\n"
-        "                        NAME_in(state, ref + 1, (LAYER)->rows[3 * task + 1]), NAME_out(state, ref, task));",
+        "sapool_resize_row(LAYER, task, @@_in(state, ref + 1, (LAYER)->rows[3 * task]),\n"
+        "                        @@_in(state, ref + 1, (LAYER)->rows[3 * task + 1]), @@_out(state, ref, task));",
     ),
     "transposed": Kernel(
         "transposed",
         "sapool_transposed",
-        "NAME_between(state, step, task, rows);\n      sapool_transposed_row(LAYER, rows, NAME_out(state, ref, task));",
+        "@@_between(state, step, task, rows);\n      sapool_transposed_row(LAYER, rows, @@_out(state, ref, task));",
     ),
     "mean": Kernel(
         "mean",
         "sapool_mean",
-        f"sapool_mean_row(LAYER, NAME_in(state, ref + 1, task), (int32_t *){_SCRATCH}, task == 0);\n"
+        f"sapool_mean_row(LAYER, @@_in(state, ref + 1, task), (int32_t *){_SCRATCH}, task == 0);\n"
         "      if (task + 1 == step->rows) {\n"
-        f"        sapool_mean_end(LAYER, (const int32_t *){_SCRATCH}, NAME_out(state, ref, 0));\n"
+        f"        sapool_mean_end(LAYER, (const int32_t *){_SCRATCH}, @@_out(state, ref, 0));\n"
         "      }",
     ),
     "softmax": Kernel("softmax", "sapool_softmax", f"sapool_softmax_row(LAYER, {_PLACES});"),
@@ -86,7 +86,7 @@ KERNELS: Mapping[str, Kernel] = {
     "move": Kernel(
         "move",
         "sapool_move",
-        "NAME_move(state, step, ref, task, rows);",
+        "@@_move(state, step, ref, task, rows);",
     ),
 }
 

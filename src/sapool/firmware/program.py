@@ -34,6 +34,7 @@ _KEYWORDS = frozenset(
         "volatile while",
     )
 )
+_SYSTEM = re.compile(r"u?int(_least|_fast)?\d+|u?int(max|ptr)|s?size|ptrdiff|wchar|char\d+|off|time|clock|div|ldiv")
 Judge = Callable[[NDArray[Any]], Sequence[NDArray[np.uint8]]]
 
 
@@ -236,6 +237,8 @@ def emulate(program: CProgram, images: NDArray[Any]) -> EmulationRecord:
 def _check(request: BuildRequest, folder: Path) -> None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", request.name) or request.name in _KEYWORDS:
         raise BuildError(f"name must be a C identifier, letters, digits and _, no keyword; got {request.name!r}")
+    if _SYSTEM.fullmatch(request.name):
+        raise BuildError(f"name must not make {request.name}_t a type that C has; got {request.name!r}")
     if request.name.startswith(("sapool", "__")):
         raise BuildError(f"name must not begin with sapool or __, which the kernels and C have; got {request.name!r}")
     find_core(request.core)
