@@ -49,8 +49,8 @@ def test_mobilenet_fits_a_quarter_of_its_arena(form: Form, tmp_path: Path) -> No
     path = tmp_path / "tiled.tflite"
     path.write_bytes(write_graph(tiled))
     measured = measure_arena(path)
-    assert (measured.head_bytes, measured.tail_bytes) == (choice.head_bytes, choice.tail_bytes)
-    assert choice.before_bytes == total_of(model) > 1_500_000
+    assert (measured.head_bytes, measured.tail_bytes) == (choice.size.head_bytes, choice.size.tail_bytes)
+    assert choice.before.total_bytes == total_of(model) > 1_500_000
     assert measured.head_bytes <= 400_000
     assert measured.total_bytes <= 700_000
     assert count_macs(read_graph(path.read_bytes())) == choice.macs + choice.extra_macs <= 1.2 * count_macs(model)
@@ -78,7 +78,7 @@ def test_the_local_part_of_a_pool_takes_little_more_than_the_image() -> None:
     choice = choose_tiling(model)
     assert choice is not None
     image, maps = 128 * 128 * 3, 2 * 16 * 16 * 32
-    assert choice.head_bytes <= 1.1 * (image + maps)
+    assert choice.size.head_bytes <= 1.1 * (image + maps)
     assert choice.extra_macs <= 0.2 * choice.macs
 
 
@@ -92,7 +92,7 @@ def test_extra_macs_stay_within_the_limit(limit: float) -> None:
 
 def test_more_macs_never_need_more_bytes() -> None:
     model = mobilenet(64)
-    heads = [c.head_bytes for limit in (0.02, 0.1, 0.5) if (c := choose_tiling(model, most_extra_macs=limit))]
+    heads = [c.size.head_bytes for limit in (0.02, 0.1, 0.5) if (c := choose_tiling(model, most_extra_macs=limit))]
     assert heads == sorted(heads, reverse=True)
 
 
@@ -130,7 +130,7 @@ def test_no_single_segment_and_grid_is_better() -> None:
     graph, network = model, TileableNetwork(model)
     choice = choose_tiling(model)
     assert choice is not None
-    best = choice.before_bytes
+    best = choice.before.total_bytes
     for source in [0, *(one.made for one in network.local.values())]:
         for segment in network.segments(source):
             stages = network.stages(segment)
@@ -143,4 +143,4 @@ def test_no_single_segment_and_grid_is_better() -> None:
                     tiled = model.copy()
                     run_in_loops(tiled, [grid])
                     best = min(best, total_of(tiled))
-    assert choice.total_bytes <= best < choice.before_bytes
+    assert choice.size.total_bytes <= best < choice.before.total_bytes

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sapool.report.comparison import Comparison, PoolingRow
+from sapool.report.statistics import Estimate
 from sapool.workflows.compare.authors import authors_results, beside_authors
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +24,13 @@ def test_the_shipped_results_are_the_logs() -> None:
 
 
 def held(folder: Path, data: str) -> Path:
-    row = {
-        "label": "mine", "side": 96, "strides": [2, 2, 1], "seeds": [0], "records": ["a"],
-        "mean": {"mean": 0.8, "low": None, "high": None, "count": 1},
-    }  # fmt: skip
-    tables = {"budget": [row, {**row, "records": []}], "equal": [row]}
+    row = PoolingRow(
+        "mine", "max", {}, None, (2, 2, 1), 96, seeds=(0,), mean=Estimate(0.8, None, None, 1), records=("a",)
+    )
+    tables = {"budget": (row, replace(row, records=())), "equal": (row,)}
     folder.mkdir()
-    comparison = {"config": {"data": data, "model": "timm:resnet18"}, "tables": tables}
-    (folder / "compare.json").write_text(json.dumps(comparison))
+    comparison = Comparison({"data": data, "model": "timm:resnet18"}, {}, str(folder), tables, ())
+    (folder / "compare.json").write_text(comparison.to_json())
     return folder
 
 
@@ -46,6 +47,11 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds results on cifar10: only STL10"):
         beside_authors([held(tmp_path / "other", "cifar10")])
     broken = held(tmp_path / "broken", "stl10")
-    (broken / "compare.json").write_text("{")
-    with pytest.raises(ValueError, match=r"compare\.json is damaged"):
-        beside_authors([broken])
+    for text, said in (
+        ("{", "not JSON"),
+        ('{"config": {}}', "it has no environment"),
+        ("[" * 100_000, "nested deeper"),
+    ):
+        (broken / "compare.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"compare\.json is damaged \(.*{said}"):
+            beside_authors([broken])

@@ -156,3 +156,18 @@ def test_a_storage_that_cannot_be_opened_is_one_line(url: str, tmp_path: Path) -
         Board(url.format(tmp_path), "study")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"value": 1e999}'])
+def test_a_damaged_job_is_named(tmp_path: Path, text: str) -> None:
+    board = Board(url_of(tmp_path), "mine")
+    board._study.enqueue_trial({}, user_attrs={"job": "job0", "spec": text})
+    with pytest.raises(ValueError, match="study mine, trial 0: its 'spec' is damaged") as raised:
+        board.work(lambda finished: jobs(1), lambda job, finished: {})
+    assert "\n" not in str(raised.value)
+
+
+def test_trials_of_another_program_are_no_jobs(tmp_path: Path) -> None:
+    board = Board(url_of(tmp_path), "shared")
+    board._study.add_trial(board._optuna.trial.create_trial(value=1.0))
+    assert board.results() == {}

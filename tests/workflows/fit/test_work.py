@@ -64,7 +64,12 @@ def test_what_cannot_fit_is_not_trained_and_the_closest_is_named(
 @pytest.mark.slow
 def test_damaged_files_are_named(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    for name, text in (("record.json", "{"), ("candidates.json", '[{"a": 1}]')):
+    for name, text in (
+        ("record.json", "{"),
+        ("candidates.json", '[{"a": 1}]'),
+        ("candidates.json", "[" * 100_000),
+        ("savings.json", '[{"head_bytes": "many", "tail_bytes": 1}]'),
+    ):
         shutil.copytree(finished, folder, dirs_exist_ok=True)
         (folder / "strided" / name).write_text(text)
         with pytest.raises(ValueError, match=rf"strided/{name} is damaged .*: remove it"):

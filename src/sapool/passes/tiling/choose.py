@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sapool.base.arena import ArenaSize
 from sapool.memory.lifetimes import buffers_of, fixed_offsets
 from sapool.memory.persistent import tail_bytes
 from sapool.memory.planners import Buffer, aligned, greedy_offsets, head_of, live_bytes
@@ -36,22 +37,15 @@ class TilingChoice:
         grids: the segments and their tiles, in execution order.
         extra_macs: multiply-accumulates that the overlaps of tiles add.
         macs: of one inference before.
-        head_bytes: of the arena, predicted.
-        tail_bytes: on a 64-bit build, predicted.
-        before_bytes: head and tail of the file as it was, predicted.
+        size: head and tail of the arena on a 64-bit build, predicted.
+        before: and those of the file as it was.
     """
 
     grids: tuple[Grid, ...]
     extra_macs: int
     macs: int
-    head_bytes: int
-    tail_bytes: int
-    before_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """Head and tail."""
-        return self.head_bytes + self.tail_bytes
+    size: ArenaSize
+    before: ArenaSize
 
 
 @dataclass(frozen=True)
@@ -98,20 +92,20 @@ def choose_tiling(
     if graph.subgraphs or graph.offline:
         return None
     macs = count_macs(graph)
-    head, tail = _predict(graph)
+    before = _predict(graph)
     best: TilingChoice | None = None
     for way in _cheapest_ways(graph, TileableNetwork(graph), form, int(macs * most_extra_macs)):
         tiled = graph.copy()
         FORMS[form](tiled, way.grids)
-        sizes = _predict(tiled)
-        if best is None or sum(sizes) < best.total_bytes:
-            best = TilingChoice(way.grids, way.macs, macs, *sizes, head + tail)
-    return best if best is not None and best.total_bytes <= (1 - least_saving) * (head + tail) else None
+        size = _predict(tiled)
+        if best is None or size.total_bytes < best.size.total_bytes:
+            best = TilingChoice(way.grids, way.macs, macs, size, before)
+    return best if best is not None and best.size.total_bytes <= (1 - least_saving) * before.total_bytes else None
 
 
-def _predict(graph: Graph) -> tuple[int, int]:
+def _predict(graph: Graph) -> ArenaSize:
     buffers = buffers_of(graph)
-    return head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers))), tail_bytes(graph)
+    return ArenaSize(head_of(buffers, greedy_offsets(buffers, fixed_offsets(graph, buffers))), tail_bytes(graph))
 
 
 @dataclass(frozen=True)

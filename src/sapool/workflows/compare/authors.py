@@ -6,14 +6,14 @@ The figures are read off the training logs in the published repository of the pa
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from sapool.report.statistics import Estimate
+from sapool.base.reading import parse_record
+from sapool.report.comparison import Comparison, PoolingRow
 from sapool.report.tables import join_strides, percent, show_estimate
 from sapool.workflows.running import read_held
 
@@ -85,15 +85,15 @@ def _own_rows(folder: Path) -> list[list[str]]:
     path = folder / "compare.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no compare.json: name a folder of sapool compare")
-    held = read_held(path, json.loads)
-    data = str(held["config"]["data"])
+    held = read_held(path, partial(parse_record, Comparison))
+    data = str(held.config.get("data"))
     if "stl10" not in data.lower():
         raise ValueError(f"{folder} holds results on {data}: only STL10 can stand beside the authors'")
-    shown = {json.dumps(row["records"]): row for rows in held["tables"].values() for row in rows if row["records"]}
-    return [_own_row(held["config"]["model"], row) for row in shown.values()]
+    shown = {row.records: row for rows in held.tables.values() for row in rows if row.records}
+    return [_own_row(str(held.config.get("model")), row) for row in shown.values()]
 
 
-def _own_row(model: str, row: dict[str, Any]) -> list[str]:
-    said = show_estimate(Estimate(**row["mean"]))
-    strides = join_strides(row["strides"])
-    return ["yours", model, str(row["side"]), row["label"], strides, str(len(row["seeds"])), f"{said} int8", "-"]
+def _own_row(model: str, row: PoolingRow) -> list[str]:
+    said = show_estimate(row.mean)
+    strides = join_strides(row.strides)
+    return ["yours", model, str(row.side), row.label, strides, str(len(row.seeds)), f"{said} int8", "-"]

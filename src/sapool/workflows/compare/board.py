@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sapool.base.extras import require
+from sapool.base.reading import ReadingError, parse_record
 
 HEARTBEAT_SECONDS = 15
 # A worker that has not been heard of for so many heartbeats is counted as dead.
@@ -123,7 +124,15 @@ class Board:
         """Return the outcome of every finished job."""
         complete = self._optuna.trial.TrialState.COMPLETE
         trials = self._study.get_trials(deepcopy=False, states=(complete,))
-        return {trial.user_attrs["job"]: json.loads(trial.user_attrs["result"]) for trial in trials}
+        return {trial.user_attrs["job"]: self._held(trial, "result") for trial in trials if "job" in trial.user_attrs}
+
+    def _held(self, trial: Any, key: str) -> dict[str, Any]:
+        """Return what a trial holds under a key; anybody with the database's address may have written it."""
+        try:
+            return parse_record(dict[str, Any], trial.user_attrs.get(key, ""))
+        except ReadingError as error:
+            where = f"study {self._study.study_name}, trial {trial.number}: its {key!r} is damaged"
+            raise ValueError(f"{where} ({error}): choose another --storage or --out") from None
 
     def _fail_stale(self) -> None:
         with warnings.catch_warnings():
@@ -151,7 +160,7 @@ class Board:
             # No job: another worker was faster. A twin with a lower number: put up twice, and not ours.
             if key is None or any(t.user_attrs["job"] == key and t.number < trial.number for t in self._alive()):
                 raise self._optuna.TrialPruned
-            outcome = do(Job(key, json.loads(trial.user_attrs["spec"])), finished)
+            outcome = do(Job(key, self._held(trial, "spec")), finished)
             self._late = True  # until it is told, it may turn out that we were given up
             trial.set_user_attr("result", json.dumps(outcome))
             self._late = False

@@ -6,13 +6,14 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from sapool.base.files import write_text_atomically
 from sapool.base.image_size import InputSize, size_slug
+from sapool.base.reading import parse_record
 from sapool.base.records import RunRecord
 from sapool.networks.traced import Network, TracedModel
 from sapool.predict.profile import UNPREDICTABLE, PassSaving, profile_savings
@@ -84,7 +85,7 @@ def savings_of(
     """
     path = folder / SAVINGS
     if path.is_file():
-        return read_held(path, _savings_from_json)
+        return read_held(path, partial(parse_record, tuple[PassSaving, ...]))
     smaller = [("input size", stock, way.input_size)] if way.input_size != size else []
     narrower = [("pruning", pruned, way.input_size)] if pruned is not None else []
     stages: list[tuple[str, Network, InputSize]] = [
@@ -99,8 +100,3 @@ def savings_of(
         found = ()
     write_text_atomically(path, json.dumps([asdict(step) for step in found], indent=1))
     return found
-
-
-def _savings_from_json(text: str) -> tuple[PassSaving, ...]:
-    held: list[dict[str, Any]] = json.loads(text)
-    return tuple(PassSaving(**step) for step in held)

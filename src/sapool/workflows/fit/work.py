@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from sapool.base.files import write_text_atomically as write
 from sapool.base.image_size import InputSize, as_input_size
+from sapool.base.reading import parse_record
 from sapool.base.records import ArenaRecord, PoolingPlan, Reporter, RunRecord, TrainRecord, record_to_json
 from sapool.networks.load import load_model
 from sapool.networks.recorded import read_model
@@ -97,7 +97,7 @@ class Work:
         """
         path = self.folder / way.name / "candidates.json"
         if path.is_file():
-            return read_held(path, _candidates_from_json)
+            return read_held(path, partial(parse_record, list[Candidate]))
         self.reporter.stage(f"{way.name}: looking for strides that fit {self.config.budget}")
         tried = first_fitting_plan(
             self.traced(way.input_size),
@@ -219,13 +219,3 @@ def _load(config: FitConfig, size: InputSize) -> DataSplits:
         **data_options(recipe),
         skip_bad=bool(config.skip_bad),
     )
-
-
-def _candidates_from_json(text: str) -> list[Candidate]:
-    held: list[dict[str, Any]] = json.loads(text)
-    return [
-        Candidate(
-            PoolingPlan.from_json(json.dumps(entry["plan"])), ArenaRecord.from_dict(entry["arena"]), bool(entry["fits"])
-        )
-        for entry in held
-    ]
