@@ -57,13 +57,20 @@ def test_a_finished_run_is_read_back(data: Path, finished: Path) -> None:
     assert "recipe.epochs is 6 there, 7 here" in str(other.exception)
 
 
+def held(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
 def test_eval_repeats_the_records_figures_as_pycocotools_has_them(data: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     done = call("eval", str(finished), "--out", str(out), "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found == json.loads((finished / "record.json").read_text())["result"]["test"]
-    assert json.loads(out.read_text()) == json.loads((finished / "results-test.json").read_text())
+    # Not to the last bit: a convolution's sums may come in another order in another process.
+    for one, other in zip(json.loads(out.read_text()), held(finished / "results-test.json"), strict=True):
+        assert (one["image_id"], one["category_id"]) == (other["image_id"], other["category_id"])
+        assert [*one["bbox"], one["score"]] == pytest.approx([*other["bbox"], other["score"]], abs=1e-5)
     again = call("eval", str(finished), "--out", str(out))
     assert "found.json exists; choose another --out or say --force" in str(again.exception)
     annotations = data / "annotations" / "instances_test.json"
@@ -166,4 +173,4 @@ def test_a_plan_of_another_size_is_refused(finished: Path, tmp_path: Path) -> No
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(json.loads((finished / "record.json").read_text())["config"]["plan"]))
     done = call("train", "--plan", str(path), "--out", str(tmp_path / "run"))
-    assert "is for an input of (3, 48, 48) (C, H, W), the recipe's is (128, 128)" in str(done.exception)
+    assert "is for an input of (3, 48, 48) (C, H, W), the recipe's is (3, 128, 128)" in str(done.exception)

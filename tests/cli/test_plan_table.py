@@ -36,7 +36,7 @@ def test_a_plan_is_a_row_a_site() -> None:
 def test_a_search_shows_the_best_first_and_in_bold() -> None:
     found = search_plans(load_model("sapool:tiny", 10), 32, ram_bytes=32 * 1024, pools=("avg", "strided"))
     table = search_table(found, "sapool:tiny")
-    assert str(table.title).endswith("RAM budget 32,768 bytes")
+    assert str(table.title).endswith("budget 32,768 bytes of RAM")
     assert found.best is not None
     lines = shown(table)
     rows = [line for line in lines if "│" in line]

@@ -54,7 +54,7 @@ def test_a_kill_in_the_middle_of_force_leaves_no_mixture(tmp_path: Path) -> None
     out = tmp_path / "out"
     prune_named(request(0.3, "avg"), out)
     assert RunFolder(out, PRUNED).is_whole()
-    child = multiprocessing.get_context("fork").Process(target=killed_while_writing, args=(out,))
+    child = multiprocessing.get_context("spawn").Process(target=killed_while_writing, args=(out,))
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL

@@ -45,7 +45,7 @@ def test_clutter_and_amount_of_scattered_data() -> None:
     assert np.bincount([few.train[i][1] for i in range(50)]).min() >= 4
     with pytest.raises(ValueError, match="fragments is for the scattered data sets, not for digits"):
         load_data("digits", 8, fragments=3)
-    with pytest.raises(ValueError, match="scattered-digits: fragments and seed must be at least 0"):
+    with pytest.raises(ValueError, match="fragments must be at least 0, got -1"):
         load_data("scattered-digits", 32, fragments=-1)
 
 
