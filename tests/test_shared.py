@@ -26,8 +26,8 @@ def ask() -> None:
 
 
 def test_processes_that_ask_at_once_make_it_once(tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=ask) for _ in range(3)]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=ask) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -3,13 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from sapool.detection import train_detector
 from sapool.detection.module import DetectorModule, gather_results
 from sapool.layers import SelfAttentivePool2d
-from tests.detection.tiny import QUICK, detector, splits
+from tests.detection.tiny import QUICK, coco_folder, detector, splits
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return coco_folder(tmp_path_factory.mktemp("coco"))
 
 
 def test_frozen_norms_stay_but_those_of_pools_learn(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=10, learning_rate=0.02)
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    data = blobs(CONFIG.epochs, train=51, held_out=37)
+    data = blobs(CONFIG.epochs, train=52, held_out=37)
     record = train(network(norm=False), data, CONFIG, folder, hardware=Hardware(accelerator="cpu"))
     if processes().rank == 0:
         log = (folder / "logs" / "metrics.csv").read_text()

@@ -59,7 +59,7 @@ def test_a_dying_process_is_reported_with_its_signal(
     )
     monkeypatch.setattr("sapool.export.runtime.process._WORKER", worker)
     with pytest.raises(
-        InterpreterError, match=r"model\.tflite: TensorFlow Lite Micro aborts with signal 6: Check failed: divisor"
+        InterpreterError, match=r"\.tflite: TensorFlow Lite Micro aborts with signal 6: Check failed: divisor"
     ):
         measure_arena(exported)
 

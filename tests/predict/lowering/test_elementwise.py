@@ -17,7 +17,8 @@ from tests.predict.lowering.lowered import Calls, kinds, lowered
         (lambda x: F.softmax(x, 1), ["SOFTMAX"]),
         (lambda x: F.softmax(x, 2), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
         (lambda x: x.clamp(0, 6), []),
-        (lambda x: x.clamp(-1, 1), ["MAXIMUM", "MINIMUM"]),
+        (lambda x: x.clamp(-1, 1), []),  # RELU_N1_TO_1, inside the convolution
+        (lambda x: x.clamp(-2, 3), ["MAXIMUM", "MINIMUM"]),
     ],
 )
 def test_calls_become_the_operators_that_the_converter_writes(function: Any, expected: list[str]) -> None:
