@@ -37,6 +37,14 @@ def test_every_kernel_has_code(kind: str) -> None:
     assert 100 <= code_bytes(one) - code_bytes(none) <= 4000
 
 
+def test_code_without_dsp_instructions_is_longer() -> None:
+    made = planned(0)
+    slow = replace(made, facts=replace(made.facts, core="m0plus"))
+    assert 0.9 * code_bytes(made) < code_bytes(slow) < 1.5 * code_bytes(made)
+    only_tables = [n for n, step in enumerate(made.program.steps) if step.kind not in ("conv", "matmul")]
+    assert code_bytes(with_steps(slow, *only_tables)) > code_bytes(with_steps(made, *only_tables))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_instructions_add_up_and_are_fewer_with_dsp_instructions(seed: int) -> None:
     made = planned(seed)

@@ -112,14 +112,12 @@ class Tables:
         kinds: the kernels that are used, in the order of their numbers.
         longest: most rows that a step looks at at once.
         has_constants: whether a step reads a constant's rows.
-        bytes: of all tables, in flash.
     """
 
     text: str
     kinds: tuple[str, ...]
     longest: int
     has_constants: bool
-    bytes: int
 
 
 class TableWriter:
@@ -197,7 +195,7 @@ class TableWriter:
         parts.append(self._order(schedule))
         longest = max((step.window.taps for step in self.program.steps), default=1)
         longest = max([longest, *(len(step.reads) for step in self.program.steps if step.kind == "move")])
-        return Tables("\n\n".join(parts), kinds, longest, bool(self.fixed), 0)
+        return Tables("\n\n".join(parts), kinds, longest, bool(self.fixed))
 
     def _numbers(self, step: Step) -> tuple[int, int, int, int, int]:
         """Return taps, stride, dilation, top and rows as each kernel's call takes them."""

@@ -23,6 +23,7 @@ _CODE_BYTES = {
     "extremum": 200,
 }
 _TILE_BYTES = 1290
+_PLAIN = 1.33  # times as much code without DSP instructions
 # Instructions a multiply-accumulate, and a value where there is none, with DSP instructions and without.
 _PER_MAC = {"conv": (1.3, 4.0), "depthwise": (3.8, 9.5), "matmul": (1.9, 7.0)}
 _PER_VALUE = {"add": 50, "mul": 30, "softmax": 40, "average_pool": 20, "max_pool": 25, "mean": 8, "table": 6, "move": 8}
@@ -31,8 +32,10 @@ _PER_VALUE = {"add": 50, "mul": 30, "softmax": 40, "average_pool": 20, "max_pool
 def code_bytes(planned: Planned) -> int:
     """Return the bytes of code: the loop, and every kernel that is used."""
     kinds = {step.kind for step in planned.program.steps}
-    shared = _TILE_BYTES if planned.facts.core in DSP_CORES and kinds & {"conv", "matmul"} else 0
-    return _LOOP_BYTES + shared + sum(_CODE_BYTES.get(kind, 500) for kind in kinds)
+    own = _LOOP_BYTES + sum(_CODE_BYTES.get(kind, 500) for kind in kinds)
+    if planned.facts.core not in DSP_CORES:
+        return int(_PLAIN * own)
+    return own + (_TILE_BYTES if kinds & {"conv", "matmul"} else 0)
 
 
 def stack_bytes(planned: Planned) -> int:

@@ -15,6 +15,7 @@ from sapool.firmware.rows import Program, lower
 from sapool.firmware.schedule import Schedule
 from sapool.firmware.scratch import DSP_CORES
 from sapool.firmware.stack import stack_bytes
+from sapool.firmware.table_bytes import table_bytes
 from sapool.tflite.graph import Graph
 
 KERNEL_FOLDER = Path(__file__).parent / "kernels"
@@ -44,7 +45,7 @@ class Source:
     Attributes:
         files: {name: text}.
         steps: the operator that each step belongs to.
-        constant_bytes: of weights and other constants.
+        constant_bytes: of weights, other constants and tables.
     """
 
     files: Mapping[str, str]
@@ -87,9 +88,8 @@ def plan_program(graph: Graph, name: str, core: str, *, stream: bool = True) -> 
 def write_source(planned: Planned, labels: int = 0) -> Source:
     """Return a planned network's C files: header, code, weights and the kernels it uses."""
     program, facts = planned.program, planned.facts
-    constants = Constants(facts.name)
-    writer = TableWriter(facts.name, program, planned.plan, constants)
-    tables: Tables = writer.write(planned.schedule)
+    written = _write_tables(planned)
+    constants, writer, tables = written.constants, written.writer, written.tables
     source_start, source_depth = writer.places[program.source]
     ends = Ends(source_start, source_depth, tuple(writer.places[n][0] for n in program.outputs))
     files = {
@@ -100,7 +100,34 @@ def write_source(planned: Planned, labels: int = 0) -> Source:
     used = kernel_files({KERNELS[kind].header for kind in tables.kinds})
     files |= {file: (KERNEL_FOLDER / file).read_text() for file in used}
     steps = tuple(f"{step.operator} {step.module}".strip() for step in program.steps)
-    return Source(files, steps, constants.bytes, used)
+    return Source(files, steps, written.bytes, used)
+
+
+def constant_bytes(planned: Planned) -> int:
+    """Return the bytes of weights, other constants and tables, without writing them out."""
+    return _write_tables(planned).bytes
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Tables, and the constants that they name."""
+
+    constants: Constants
+    writer: TableWriter
+    tables: Tables
+
+    @property
+    def bytes(self) -> int:
+        """Of all of them, in flash."""
+        used = kernel_files({KERNELS[kind].header for kind in self.tables.kinds})
+        headers = "".join((KERNEL_FOLDER / file).read_text() for file in used)
+        return self.constants.bytes + table_bytes(self.tables.text, headers)
+
+
+def _write_tables(planned: Planned) -> _Written:
+    constants = Constants(planned.facts.name)
+    writer = TableWriter(planned.facts.name, planned.program, planned.plan, constants)
+    return _Written(constants, writer, writer.write(planned.schedule))
 
 
 def kernel_files(headers: set[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sapool.firmware.cores import CORES, find_core
 from sapool.firmware.emulate import EmulationRecord, ProgramCalls, Steps, emulate_image
 from sapool.firmware.extras import Pixels, labels_file, main_file, pixels_file, selftest_file, selftest_images
 from sapool.firmware.figures import code_bytes, instructions, stack_bytes
-from sapool.firmware.generate import Planned, Source, plan_program, write_source
+from sapool.firmware.generate import Planned, Source, constant_bytes, plan_program, write_source
 from sapool.firmware.project import PROJECTS, project_files
 from sapool.firmware.toolchain import compile_image
 from sapool.tflite.graph import Graph
@@ -144,12 +144,11 @@ def profile_program(graph: Graph, core: str = "cortex-m4", stream_input: bool = 
     """
     planned = plan_program(graph, "model", find_core(core).name, stream=stream_input)
     code = code_bytes(planned)
-    constants = sum(step.constant_bytes for step in planned.program.steps)
     return CProfile(
         core=core,
         ram_bytes=planned.facts.ram_bytes,
         stack_bytes=stack_bytes(planned),
-        flash_bytes=constants + code,
+        flash_bytes=constant_bytes(planned) + code,
         code_bytes=code,
         macs=planned.program.macs,
         instructions=instructions(planned),

@@ -153,7 +153,6 @@ def lower_convolution(state: Lowering, op: Operator) -> None:
         window=window,
         tiles=conv_tiles(out.shape[2], height * width * depth),
         macs=math.prod(out.shape) * height * width * depth,
-        constant_bytes=_flash(count, height * width * depth),
     )
 
 
@@ -201,7 +200,6 @@ def lower_depthwise(state: Lowering, op: Operator) -> None:
         window=window,
         tiles=tiles,
         macs=math.prod(out.shape) * height * width,
-        constant_bytes=count * (height * width + 12),
     )
 
 
@@ -222,11 +220,6 @@ def _depthwise_layer(
         Blob("sapool_channel", records, f"channels of {op.module}"),
     )
     return Layer("sapool_depthwise", (*blobs, *shape, *_ends(op, taken, out, short), 0))
-
-
-def _flash(channels: int, taps: int) -> int:
-    """Return the bytes of packed weights and of every channel's record."""
-    return (channels + channels % 2) * (taps + taps % 2) + 12 * channels
 
 
 def lower_fully_connected(state: Lowering, op: Operator) -> None:
@@ -255,5 +248,4 @@ def lower_fully_connected(state: Lowering, op: Operator) -> None:
         window=Window(),
         tiles=conv_tiles(per_row, depth),
         macs=positions * count * depth,
-        constant_bytes=_flash(count, depth),
     )

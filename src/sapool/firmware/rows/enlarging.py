@@ -38,7 +38,6 @@ def lower_transposed(state: Lowering, op: Operator) -> None:
         lambda: _transposed_layer(state, op, shape),
         window=window,
         macs=math.prod(taken.shape) * count * height * width,
-        constant_bytes=count * (height * width * depth + 12),
     )
 
 
@@ -92,7 +91,6 @@ def lower_bilinear(state: Lowering, op: Operator) -> None:
         (read,),
         out.shape[1],
         lambda: Layer("sapool_resize", (*blobs, out.shape[2], out.shape[3])),
-        constant_bytes=6 * (out.shape[1] + out.shape[2]),
     )
 
 

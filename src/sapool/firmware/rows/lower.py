@@ -113,7 +113,6 @@ class Lowering:
         state: int = 0,
         macs: int = 0,
         in_place: tuple[int, ...] = (),
-        constant_bytes: int = 0,
         tiles: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """Add the step that makes an operator's (first) output in ``rows`` rows; by default one a task."""
@@ -122,8 +121,7 @@ class Lowering:
         each = macs // len(done)
         scratch = tiles[0][1] if tiles else 0
         step = Step(kind, op.kind, op.module, reads, store, done, layer, window, scratch, state, each, in_place)
-        operands = sum(len(read.constant.values) for read in reads if read.constant is not None)
-        self.program.steps.append(replace(step, constant_bytes=constant_bytes + operands, tiles=tiles))
+        self.program.steps.append(replace(step, tiles=tiles))
 
 
 def is_view(graph: Graph, op: Operator) -> bool:

@@ -106,7 +106,7 @@ class Step:
     """A row function: its tasks run in order, each once.
 
     Attributes:
-        kind: which kernel, a key of :data:`sapool.firmware.kernels.KERNELS`.
+        kind: which kernel, a key of :data:`sapool.firmware.emit_steps.KERNELS`.
         operator: the operator's kind in the file.
         module: where it came from.
         reads: its inputs.
@@ -117,7 +117,6 @@ class Step:
         scratch: bytes that a task needs while it runs.
         state: bytes that live from the first task to the last.
         macs: multiply-accumulates of one task.
-        constant_bytes: of its constants in flash, as they will be laid out.
         tiles: how much its kernel may do at once, and the scratch that takes; the first is in use. The last field of
             its layer.
         in_place: which reads may share their bytes with the output, row by row.
@@ -135,7 +134,6 @@ class Step:
     state: int = 0
     macs: int = 0
     in_place: tuple[int, ...] = ()
-    constant_bytes: int = 0
     tiles: tuple[tuple[int, int], ...] = ()
 
     def with_smaller_tile(self) -> Step | None:

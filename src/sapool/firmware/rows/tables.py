@@ -86,7 +86,7 @@ def lower_table(state: Lowering, op: Operator) -> None:
     read = state.read_rows(chain.start, rows, rows)
     count = out.bytes // rows
     layer = partial(_layer, state, chain, start, count)
-    state.add_step(op, "table", (read,), rows, layer, in_place=(0,), constant_bytes=256)
+    state.add_step(op, "table", (read,), rows, layer, in_place=(0,))
 
 
 def _layer(state: Lowering, chain: Chain, start: Tensor, count: int) -> Layer:
