@@ -62,13 +62,16 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     assert untimed(TrainRecord(**outcomes[0]["record"])) == untimed(TrainRecord(**outcomes[1]["record"]))
 
 
-def test_ctrl_c_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_ctrl_c_can_be_gone_on_with(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     class CtrlC(StopAfter):
         def advance(self, text: str = "") -> None:
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGINT)
 
+    # A test run that was started in the background was told to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     expected = train(network(), blobs(), EVERYTHING, tmp_path / "unbroken")
     with pytest.raises(KeyboardInterrupt):
         train(network(), blobs(), EVERYTHING, tmp_path / "broken", reporter=CtrlC(9))

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ CHANNELS, PRUNE, TUNING, TRAINING = "channels.json", "prune.json", "tuning.json"
 MODEL, HEADER, SUMMARY, COMPARISON = "model.tflite", "model.h", "summary.json", "compare.json"
 # What says of a folder that it holds a result, or a part of one: these go before anything is written in its place.
 _SAYING = (RECORD, SUMMARY, COMPARISON, PRUNE, TUNING, TRAINING, CHANNELS, CONFIG)
+_TRIES, _PAUSE_S = 10, 0.05  # of locking a folder
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -211,20 +213,30 @@ def _forget_locks() -> None:
 os.register_at_fork(after_in_child=_forget_locks)
 
 
+def _locked(handle: int) -> bool:
+    """Lock an open folder; the children of a process that was just killed may need a moment to let go of it."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        except OSError:
+            return True  # some network file systems lock no folders: then nobody is told
+        else:
+            return True
+    return False
+
+
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Lock a folder as long as this process works in it; a kill unlocks it too."""
     handle = os.open(folder, os.O_RDONLY)
     _locks.add(handle)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(handle):
             raise FolderConflictError(
                 f"{folder}: another process is at work in it; wait for that one, or choose another --out"
-            ) from None
-        except OSError:
-            pass  # some network file systems lock no folders: then nobody is told
+            )
         yield
     finally:
         if handle in _locks:  # else this is a child, which has closed it
