@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/sapool fit
 
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # In under two minutes on two cores; what exports, trains or starts other programs is left to `make test`.
 quick: $(VENV)/installed
