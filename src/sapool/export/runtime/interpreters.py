@@ -45,7 +45,7 @@ _NAMES: dict[Engine, tuple[str, str]] = {
 }
 
 # TFLM's reference kernels do some 200 million multiply-accumulates a second on a desktop processor.
-_LEAST_S, _SLOWEST_MACS_A_SECOND, _VALUE_COST = 3.0, 1e7, 50
+_LEAST_S, _SLOWEST_MACS_A_SECOND, _VALUE_COST = 1.5, 1e7, 50
 
 
 class InterpreterError(SapoolError, RuntimeError):
@@ -120,7 +120,7 @@ def run_model(
         inputs: (runs, *shape), one an input of the model; none for one that takes nothing, which is run once.
         engine: ``"tflm"`` or ``"litert"`` (its reference kernels, which round as TFLM's do).
         time_limit: how many seconds of the processor loading it, and each inference, may take; None: many times what
-            so many multiply-accumulates take, at least 3.
+            so many multiply-accumulates take, at least 1.5.
         graph: what is in the file, where that is known already.
 
     Raises:
@@ -145,7 +145,7 @@ def measure_arena(path: str | Path, *, time_limit: float | None = None) -> Arena
     Args:
         path: the file; any ``.tflite``, with any number of inputs and outputs.
         time_limit: how many seconds of the processor loading it, and one inference, may take; None: many times what
-            so many multiply-accumulates take, at least 3.
+            so many multiply-accumulates take, at least 1.5.
 
     Returns:
         Head, tail and total in bytes, on this machine's 64-bit build.
@@ -215,7 +215,7 @@ def run_interpreter(
         path: the file; with several inputs or outputs use :func:`run_model`.
         inputs: (N, H, W, C), in the model's own input type.
         time_limit: how many seconds of the processor loading it, and each inference, may take; None: many times what
-            so many multiply-accumulates take, at least 3.
+            so many multiply-accumulates take, at least 1.5.
 
     Returns:
         Its raw outputs, (N, ...).

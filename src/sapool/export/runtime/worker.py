@@ -56,10 +56,14 @@ def limit(job: dict[str, Any]) -> None:
             resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def set_timer(job: dict[str, Any]) -> None:
+# What importing an interpreter and writing the outputs may take besides.
+_AROUND_S = 20.0
+
+
+def set_timer(job: dict[str, Any], more: float = 0.0) -> None:
     """Give the next step its time; the system ends the process when it is over, whatever code it is in."""
     # Of the processor's time: a busy machine must not end what would have ended by itself.
-    signal.setitimer(signal.ITIMER_PROF, job["seconds"])
+    signal.setitimer(signal.ITIMER_PROF, job["seconds"] + more)
 
 
 def loaded() -> None:
@@ -179,11 +183,11 @@ def main(folder_name: str) -> None:
     job = json.loads((folder / "job.json").read_text())
     die_with(job["parent"])
     limit(job)
-    set_timer(job)
+    set_timer(job, _AROUND_S)
     with np.load(folder / "inputs.npz") as held:
         inputs = [held[f"arr_{place}"] for place in range(len(held.files))]
     results = TASKS[job["task"]](folder, job, inputs)
-    set_timer(job)
+    set_timer(job, _AROUND_S)
     np.savez(folder / "outputs.npz", *(np.stack(made) for made in zip(*results, strict=True)))
 
 
